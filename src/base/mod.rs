@@ -1,0 +1,10 @@
+//! L0: the vocabulary every other layer speaks. No I/O beyond the clock, no heavy dependency.
+
+pub mod clock;
+pub mod error;
+pub mod geometry;
+pub mod telemetry;
+pub mod types;
+
+pub use clock::{Clock, Stamp};
+pub use error::{Error, ErrorKind, Result};

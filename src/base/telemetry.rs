@@ -1,0 +1,42 @@
+//! Names of metrics in one place, so that code, tests and `docs/metrics.md` agree. Cameras are labelled by id only.
+
+/// Access units received on the detect stream. Label `camera`.
+pub const FRAMES_IN: &str = "wardwatch_frames_in_total";
+/// Frames the detector looked at. Label `camera`.
+pub const FRAMES_INFERRED: &str = "wardwatch_frames_inferred_total";
+/// Frames overwritten in the mailbox before the detector came round. Label `camera`.
+pub const FRAMES_REPLACED: &str = "wardwatch_frames_replaced_total";
+/// Detection results dropped because the camera's task was behind. Label `camera`.
+pub const RESULTS_DROPPED: &str = "wardwatch_results_dropped_total";
+/// Access units that left the ring before the decoder had read them. Label `camera`.
+pub const UNITS_SKIPPED: &str = "wardwatch_units_skipped_total";
+/// Groups of pictures that left the ring to stay within its bytes. Label `camera`.
+pub const GOPS_EVICTED: &str = "wardwatch_gops_evicted_total";
+/// Objects found. Label `camera`.
+pub const DETECTIONS: &str = "wardwatch_detections_total";
+/// Events started. Label `camera`.
+pub const EVENTS: &str = "wardwatch_events_total";
+/// Connections to the camera that were made again. Label `camera`.
+pub const RECONNECTS: &str = "wardwatch_reconnects_total";
+/// 1 for the state a camera is in, 0 for the others. Labels `camera`, `state`.
+pub const CAMERA_STATE: &str = "wardwatch_camera_state";
+/// Workers started again after they died.
+pub const WORKER_RESTARTS: &str = "wardwatch_worker_restarts_total";
+/// Seconds of one inference.
+pub const INFERENCE_SECONDS: &str = "wardwatch_inference_seconds";
+/// Rows that the centre has not receipted. Label `state` (`pending`, `sent`, `parked`).
+pub const OUTBOX_DEPTH: &str = "wardwatch_outbox_depth";
+/// Snapshots dropped to stay within the disk quota.
+pub const SNAPSHOTS_DROPPED: &str = "wardwatch_snapshots_dropped_total";
+/// Seconds from a frame's arrival to the centre's receipt for its event.
+pub const RECEIPT_SECONDS: &str = "wardwatch_arrival_to_receipt_seconds";
+/// 1 while the node is connected to the broker.
+pub const BROKER_CONNECTED: &str = "wardwatch_broker_connected";
+/// Messages the centre committed. Label `kind` (`event`, `snapshot`).
+pub const CENTRE_COMMITTED: &str = "wardwatch_centre_committed_total";
+/// Messages the centre had already. Label `kind`.
+pub const CENTRE_DUPLICATES: &str = "wardwatch_centre_duplicates_total";
+/// Messages the centre refused. Label `reason` (`topic`, `oversized`, `malformed`, `mismatch`).
+pub const CENTRE_REFUSED: &str = "wardwatch_centre_refused_total";
+/// Seconds from a frame's arrival at its node to the centre's commit.
+pub const COMMIT_SECONDS: &str = "wardwatch_arrival_to_commit_seconds";

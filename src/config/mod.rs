@@ -1,0 +1,89 @@
+//! L1: the two configuration files, read strictly, validated once, then frozen.
+//!
+//! `wardwatch.toml` ([`site`]) says what this machine is; `cameras.toml` ([`cameras`]) is a revisioned document that
+//! may change while it runs. Every error names the file, the line, the key and the mend, and never quotes a value that
+//! could be a secret.
+
+pub mod cameras;
+mod rule;
+pub mod secret;
+pub mod site;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::base::{Error, ErrorKind, Result};
+
+pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
+pub use rule::{RuleConfig, ScheduleConfig, Weekday, Window};
+pub use secret::{Secret, StreamUrl};
+pub use site::{
+    BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, SnapshotConfig, TrackConfig,
+    WardwatchConfig, load_site,
+};
+
+/// The text of a configuration file with what is needed to point into it.
+pub(crate) struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::io("cannot read the configuration", path, e)
+                .hint("copy the example file beside it and edit it, or name another with --config")
+        })?;
+        Ok(Self { path: path.to_owned(), text })
+    }
+
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        toml::from_str(&self.text).map_err(|e| {
+            // Only the parser's own sentence: its Display quotes the source line, which may hold a password.
+            self.error(e.span(), e.message().trim_end().replace('\n', "; "))
+        })
+    }
+
+    /// A configuration error at a byte range of the file.
+    pub(crate) fn error(&self, span: Option<Range<usize>>, message: impl Into<String>) -> Error {
+        let error = Error::new(ErrorKind::Config, message);
+        match span {
+            Some(span) => {
+                let (line, column) = position(&self.text, span.start);
+                error.at(format_args!("{}:{line}:{column}", self.path.display()))
+            }
+            None => error.at(self.path.display()),
+        }
+    }
+
+    /// Where `key` is set inside `span` (a table), or the table itself.
+    pub(crate) fn key_span(&self, span: &Range<usize>, key: &str) -> Range<usize> {
+        let mut offset = span.start;
+        for line in self.text.get(span.clone()).unwrap_or_default().split_inclusive('\n') {
+            let body = line.trim_start();
+            if body.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')) {
+                let start = offset + (line.len() - body.len());
+                return start..start + key.len();
+            }
+            offset += line.len();
+        }
+        span.clone()
+    }
+
+    /// Resolves a path of the file relative to the file's own directory.
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() {
+            return path.to_owned();
+        }
+        self.path.parent().unwrap_or(Path::new(".")).join(path)
+    }
+}
+
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+    (line, column)
+}

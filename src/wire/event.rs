@@ -1,0 +1,245 @@
+//! `wardwatch.event/1`, the public JSON of one event revision. Its JSON Schema is `docs/event.schema.json`.
+//!
+//! Consumers key on (`id`, `revision`), apply the newest revision, accept any revision first, and ignore unknown fields.
+
+use jiff::{Timestamp, tz::TimeZone};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::geometry::Point;
+use crate::base::types::{Direction, EventReport, Phase, Severity, SnapshotInfo};
+use crate::base::{Error, ErrorKind, Result};
+
+/// The value of `schema`.
+pub const SCHEMA: &str = "wardwatch.event/1";
+
+/// An event's JSON stays below this many bytes.
+pub const MAX_BYTES: usize = 16 * 1024;
+
+/// Path points kept in an event; a longer path is thinned out evenly.
+pub const MAX_PATH: usize = 64;
+
+/// One revision of an event, as published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Always `wardwatch.event/1`.
+    pub schema: String,
+    /// UUID of the event.
+    pub id: String,
+    /// 1, 2, 3 … within the event.
+    pub revision: u32,
+    /// Counts every revision of the node, never reused.
+    pub seq: u64,
+    /// The node's run that published it.
+    pub boot_id: String,
+    /// Revision of the node's cameras document in force.
+    pub config_revision: u64,
+    pub ward: String,
+    pub node: String,
+    /// Camera id, unique within the node.
+    pub camera: String,
+    /// Model name and the first eight hex digits of its SHA-256.
+    pub model: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The rule's kind: `intrusion`, `line_crossing`, `loitering`.
+    pub kind: String,
+    pub phase: PhaseJson,
+    pub severity: SeverityJson,
+    /// RFC 3339 with the site's offset, as every time here.
+    pub started_at: String,
+    pub updated_at: String,
+    pub ended_at: Option<String>,
+    /// When the picture was taken.
+    pub best_at: String,
+    /// When the frame that caused this revision had arrived at the node.
+    pub arrived_at: String,
+    /// That frame's time by the camera's own clock.
+    pub camera_time: Option<String>,
+    /// A clock jumped or disagrees: judge times with care.
+    pub clock_suspect: bool,
+    /// The zones concerned, as they were drawn then.
+    pub zones: Vec<ZoneJson>,
+    pub line: Option<LineJson>,
+    pub direction: Option<DirectionJson>,
+    /// Object class.
+    pub label: String,
+    /// Best detection score, 0 to 1.
+    pub score: f32,
+    /// Objects taking part.
+    pub count: u32,
+    /// Track numbers within the camera.
+    pub tracks: Vec<u64>,
+    /// The object in the picture: left, top, right, bottom as fractions of it.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+    /// Where it stood: seconds from the start, x, y as fractions of the picture.
+    pub path: Vec<[f32; 3]>,
+    pub snapshot: Option<SnapshotJson>,
+    /// Reserved for the event's clip.
+    pub clip: Option<serde_json::Value>,
+    /// Reserved for the owner's consent in force.
+    pub grant: Option<serde_json::Value>,
+}
+
+/// How far the event has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseJson {
+    Started,
+    Updated,
+    Ended,
+}
+
+/// How urgently it asks for attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeverityJson {
+    Notice,
+    Alert,
+}
+
+/// The way a line was crossed, seen from its first to its second point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionJson {
+    LeftToRight,
+    RightToLeft,
+}
+
+/// A named area; points are x, y as fractions of the picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ZoneJson {
+    pub name: String,
+    pub polygon: Vec<[f32; 2]>,
+}
+
+/// A named line from its first to its second point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LineJson {
+    pub name: String,
+    pub points: [[f32; 2]; 2],
+}
+
+/// The picture, published on its own topic under this hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotJson {
+    pub sha256: String,
+    pub bytes: u64,
+    pub width: u32,
+    pub height: u32,
+}
+
+/// Who publishes: the same for every event of a node's run.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub ward: String,
+    pub node: String,
+    pub boot_id: String,
+    pub timezone: TimeZone,
+}
+
+impl Event {
+    /// The public form of `report` as revision `revision` with sequence number `seq`.
+    pub fn new(report: &EventReport, revision: u32, seq: u64, origin: &Origin) -> Self {
+        let time = |ms: i64| rfc3339(ms, &origin.timezone);
+        Self {
+            schema: SCHEMA.into(),
+            id: report.id.clone(),
+            revision,
+            seq,
+            boot_id: origin.boot_id.clone(),
+            config_revision: report.config_revision,
+            ward: origin.ward.clone(),
+            node: origin.node.clone(),
+            camera: report.camera.to_string(),
+            model: report.model.clone(),
+            rule: report.rule.clone(),
+            kind: report.kind.clone(),
+            phase: report.phase.into(),
+            severity: report.severity.into(),
+            started_at: time(report.started_at.wall_ms),
+            updated_at: time(report.updated_at.wall_ms),
+            ended_at: report.ended_at.map(|s| time(s.wall_ms)),
+            best_at: time(report.best_at.wall_ms),
+            arrived_at: time(report.arrived_at.wall_ms),
+            camera_time: report.camera_time_ms.map(time),
+            clock_suspect: report.clock_suspect,
+            zones: report
+                .zones
+                .iter()
+                .map(|z| ZoneJson { name: z.name.clone(), polygon: z.polygon.0.iter().map(pair).collect() })
+                .collect(),
+            line: report
+                .line
+                .as_ref()
+                .map(|l| LineJson { name: l.name.clone(), points: [pair(&l.points[0]), pair(&l.points[1])] }),
+            direction: report.direction.map(Into::into),
+            label: report.label.to_string(),
+            score: thousandths(report.score),
+            count: report.count,
+            tracks: report.tracks.clone(),
+            bbox: [report.bbox.left, report.bbox.top, report.bbox.right, report.bbox.bottom]
+                .map(|v| thousandths(v.clamp(0.0, 1.0))),
+            path: thin(&report.path)
+                .map(|p| [thousandths(p.seconds), thousandths(p.at.x), thousandths(p.at.y)])
+                .collect(),
+            snapshot: report.snapshot.as_ref().map(Into::into),
+            clip: None,
+            grant: None,
+        }
+    }
+
+    /// The JSON as published.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|e| Error::new(ErrorKind::Internal, "an event cannot be written as JSON").source(e))
+    }
+}
+
+fn pair(p: &Point) -> [f32; 2] {
+    [thousandths(p.x), thousandths(p.y)]
+}
+
+fn thin(path: &[crate::base::types::PathPoint]) -> impl Iterator<Item = &crate::base::types::PathPoint> {
+    let step = path.len().div_ceil(MAX_PATH).max(1);
+    path.iter().step_by(step)
+}
+
+fn thousandths(v: f32) -> f32 {
+    (v * 1000.0).round() / 1000.0
+}
+
+/// UTC milliseconds as RFC 3339 with milliseconds and the offset of `timezone` at that moment.
+pub fn rfc3339(ms: i64, timezone: &TimeZone) -> String {
+    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.to_zoned_datetime(timezone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+}
+
+/// The inverse of [`rfc3339`].
+pub fn parse_rfc3339(text: &str) -> Result<i64> {
+    text.parse::<Timestamp>().map(|t| t.as_millisecond()).map_err(|e| {
+        Error::new(ErrorKind::Invalid, format!("`{}` is not an RFC 3339 time", text.escape_debug())).source(e)
+    })
+}
+
+macro_rules! mirror {
+    ($domain:ident, $json:ident, $($variant:ident),+) => {
+        impl From<$domain> for $json {
+            fn from(v: $domain) -> Self { match v { $($domain::$variant => $json::$variant),+ } }
+        }
+        impl From<$json> for $domain {
+            fn from(v: $json) -> Self { match v { $($json::$variant => $domain::$variant),+ } }
+        }
+    };
+}
+
+mirror!(Phase, PhaseJson, Started, Updated, Ended);
+mirror!(Severity, SeverityJson, Notice, Alert);
+mirror!(Direction, DirectionJson, LeftToRight, RightToLeft);
+
+impl From<&SnapshotInfo> for SnapshotJson {
+    fn from(s: &SnapshotInfo) -> Self {
+        Self { sha256: s.sha256.clone(), bytes: s.bytes, width: s.width, height: s.height }
+    }
+}

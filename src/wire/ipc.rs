@@ -1,0 +1,242 @@
+//! Messages between the node and its workers: one Unix socket a worker, frames of `u32 header length, u32 blob length`
+//! (big endian), a JSON header, and a blob (a JPEG) that JSON need not carry.
+//!
+//! No address and no password travels here: they go through the worker's standard input ([`CameraSecrets`]), so that a
+//! dump of this socket can be handed to anyone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::geometry::Polygon;
+use crate::base::types::{CameraCounters, CameraHealth, CameraId, EventReport, NamedLine, Phantom, StreamRole, Zone};
+use crate::base::{Error, ErrorKind, Result};
+use crate::config::{Camera, DetectConfig, RuleConfig, SnapshotConfig, StreamSource, TrackConfig, Transport};
+
+/// Both ends must speak the same; they are one binary, so a difference means a half-done upgrade.
+pub const PROTOCOL: u32 = 1;
+
+const MAX_HEADER: usize = 4 << 20;
+const MAX_BLOB: usize = 32 << 20;
+
+/// Node to worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// First message: what every camera of this worker shares.
+    Setup(Box<WorkerSetup>),
+    /// Take a camera over, or change it. Its [`CameraSecrets`] were written to standard input before.
+    Assign(Box<CameraAssignment>),
+    /// Let go of a camera; its open events end.
+    Release { camera: CameraId },
+    /// End open events, say [`ToNode::Bye`], exit.
+    Stop,
+}
+
+/// Worker to node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToNode {
+    /// First message.
+    Hello {
+        protocol: u32,
+        pid: u32,
+    },
+    /// The model is loaded and warm.
+    Ready {
+        model: String,
+        provider: String,
+    },
+    /// The state of an event; the blob is its new snapshot, if any.
+    Event(Box<EventReport>),
+    Health(CameraHealth),
+    Stats(WorkerStats),
+    /// The phantoms learned so far, to be given back after a restart.
+    Phantoms {
+        camera: CameraId,
+        phantoms: Vec<Phantom>,
+    },
+    /// It cannot work at all (no runtime library, wrong model); said before it exits.
+    Failed {
+        message: String,
+    },
+    /// Everything has been sent.
+    Bye,
+}
+
+/// What all cameras of a worker share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSetup {
+    pub protocol: u32,
+    /// IANA name; schedules are evaluated in it.
+    pub timezone: String,
+    pub detect: DetectConfig,
+    pub track: TrackConfig,
+    pub snapshot: SnapshotConfig,
+    pub ring_bytes: usize,
+}
+
+/// A camera without its secrets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CameraAssignment {
+    pub id: CameraId,
+    pub config_revision: u64,
+    pub detect: StreamSettings,
+    pub record: Option<StreamSettings>,
+    pub detect_fps: f32,
+    pub masks: Vec<Polygon>,
+    pub zones: Vec<Zone>,
+    pub lines: Vec<NamedLine>,
+    pub rules: Vec<RuleConfig>,
+    pub phantoms: Vec<Phantom>,
+}
+
+impl CameraAssignment {
+    /// `camera` as a worker gets it.
+    pub fn new(camera: &Camera, config_revision: u64, phantoms: Vec<Phantom>) -> Self {
+        Self {
+            id: camera.id.clone(),
+            config_revision,
+            detect: StreamSettings::from(&camera.detect),
+            record: camera.record.as_ref().map(StreamSettings::from),
+            detect_fps: camera.detect_fps,
+            masks: camera.masks.clone(),
+            zones: camera.zones.clone(),
+            lines: camera.lines.clone(),
+            rules: camera.rules.clone(),
+            phantoms,
+        }
+    }
+}
+
+/// A stream's settings without its address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamSettings {
+    pub transport: Transport,
+    pub latency_ms: u32,
+    pub tls_pin: Option<String>,
+}
+
+impl From<&StreamSource> for StreamSettings {
+    fn from(s: &StreamSource) -> Self {
+        Self { transport: s.transport, latency_ms: s.latency_ms, tls_pin: s.tls_pin.clone() }
+    }
+}
+
+/// Addresses and credentials of one camera: one JSON line on the worker's standard input. No `Debug` on purpose.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct CameraSecrets {
+    pub camera: CameraId,
+    pub streams: Vec<StreamSecret>,
+}
+
+/// One stream's address and credentials.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct StreamSecret {
+    pub role: StreamRole,
+    pub url: String,
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+impl CameraSecrets {
+    /// The secrets of `camera`.
+    pub fn new(camera: &Camera) -> Self {
+        let secret = |role, s: &StreamSource| StreamSecret {
+            role,
+            url: s.url.expose().to_owned(),
+            user: s.user.clone(),
+            password: s.password.as_ref().map(|p| p.expose().to_owned()),
+        };
+        let mut streams = vec![secret(StreamRole::Detect, &camera.detect)];
+        streams.extend(camera.record.as_ref().map(|r| secret(StreamRole::Record, r)));
+        Self { camera: camera.id.clone(), streams }
+    }
+}
+
+/// Sent every second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStats {
+    pub cameras: Vec<(CameraId, CameraCounters)>,
+    /// Inference times since the last message, in seconds.
+    pub inference_seconds: Vec<f32>,
+}
+
+/// One message as bytes.
+pub fn encode<M: Serialize>(message: &M, blob: &[u8]) -> Result<Vec<u8>> {
+    let header = serde_json::to_vec(message)
+        .map_err(|e| Error::new(ErrorKind::Internal, "a worker message cannot be encoded").source(e))?;
+    if header.len() > MAX_HEADER || blob.len() > MAX_BLOB {
+        return Err(Error::new(ErrorKind::Invalid, "a worker message is too large"));
+    }
+    let mut out = Vec::with_capacity(8 + header.len() + blob.len());
+    out.extend_from_slice(&(header.len() as u32).to_be_bytes());
+    out.extend_from_slice(&(blob.len() as u32).to_be_bytes());
+    out.extend_from_slice(&header);
+    out.extend_from_slice(blob);
+    Ok(out)
+}
+
+/// Cuts a byte stream into messages: push bytes in, pull messages out.
+#[derive(Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+}
+
+impl Decoder {
+    /// Adds bytes as they came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message and its blob. An error means that the stream is beyond repair.
+    pub fn pull<M: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<(M, Vec<u8>)>> {
+        let Some((lengths, rest)) = self.buffer.split_first_chunk::<8>() else {
+            return Ok(None);
+        };
+        let [a, b, c, d, e, f, g, h] = *lengths;
+        let header = u32::from_be_bytes([a, b, c, d]) as usize;
+        let blob = u32::from_be_bytes([e, f, g, h]) as usize;
+        if header > MAX_HEADER || blob > MAX_BLOB {
+            return Err(Error::new(ErrorKind::Invalid, "a worker message announces an impossible length"));
+        }
+        if rest.len() < header + blob {
+            return Ok(None);
+        }
+        let message = serde_json::from_slice(&rest[..header])
+            .map_err(|e| Error::new(ErrorKind::Invalid, "a worker message cannot be understood").source(e))?;
+        let blob = rest[header..header + blob].to_vec();
+        self.buffer.drain(..8 + header + blob.len());
+        Ok(Some((message, blob)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_any_cutting() {
+        let messages = [
+            (ToNode::Hello { protocol: PROTOCOL, pid: 7 }, vec![]),
+            (ToNode::Failed { message: "x".repeat(300) }, vec![1, 2, 3]),
+            (ToNode::Bye, vec![0; 1000]),
+        ];
+        let bytes: Vec<u8> = messages.iter().flat_map(|(m, b)| encode(m, b).expect("fits")).collect();
+        for step in [1, 3, 7, 64, 4096] {
+            let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+            for chunk in bytes.chunks(step) {
+                decoder.push(chunk);
+                while let Some(m) = decoder.pull::<ToNode>().expect("well formed") {
+                    got.push(m);
+                }
+            }
+            assert_eq!(got, messages);
+        }
+    }
+
+    #[test]
+    fn an_impossible_length_is_an_error_and_not_an_allocation() {
+        let mut decoder = Decoder::default();
+        decoder.push(&[0xff; 16]);
+        assert!(decoder.pull::<ToNode>().is_err());
+    }
+}

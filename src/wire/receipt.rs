@@ -1,0 +1,21 @@
+//! The centre's receipt: what it has committed, so that the node may let go of it.
+
+use serde::{Deserialize, Serialize};
+
+/// Published by the centre on `…/receipt` after its commit; sent again for duplicates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Event id and revision.
+    #[serde(default)]
+    pub events: Vec<(String, u32)>,
+    /// Content hashes of pictures.
+    #[serde(default)]
+    pub snapshots: Vec<String>,
+}
+
+impl Receipt {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.snapshots.is_empty()
+    }
+}
