@@ -1,0 +1,1 @@
+//! L5: wiring: the only place that spawns threads, tasks and processes.

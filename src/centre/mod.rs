@@ -1,0 +1,1 @@
+//! L4: the command centre: receive, commit, receipt.

@@ -1,0 +1,1 @@
+//! L2: frames in, objects out.

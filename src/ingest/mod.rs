@@ -1,0 +1,1 @@
+//! L2: cameras' streams: receive, ring, gate, decode, health.

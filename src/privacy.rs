@@ -1,0 +1,1 @@
+//! L2: masks, burned in before anything looks at a picture.

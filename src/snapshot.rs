@@ -1,0 +1,1 @@
+//! L2: a JPEG of an event from a frame.

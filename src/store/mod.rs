@@ -1,0 +1,1 @@
+//! L2: the node's SQLite: events, outbox, phantoms; one writer.

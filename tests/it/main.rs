@@ -1,0 +1,13 @@
+//! The one integration test binary: black box over RTSP, MQTT, HTTP and files, with real parts.
+
+mod support;
+
+mod centre;
+mod detect;
+mod ingest;
+mod replay;
+mod rules;
+mod run;
+mod store;
+mod tidy;
+mod track;
