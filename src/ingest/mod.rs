@@ -1,1 +1,3 @@
 //! L2: cameras' streams: receive, ring, gate, decode, health.
+
+pub mod file;
