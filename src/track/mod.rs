@@ -1,1 +1,1 @@
-//! L2: detections in, tracks out.
+//! L2: detections in, tracks out. Pure.
