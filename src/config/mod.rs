@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::base::{Error, ErrorKind, Result};
 
 pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
-pub use rule::{RuleConfig, ScheduleConfig, Weekday, Window};
+pub use rule::{KeyError, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};
 pub use site::{
     BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, SnapshotConfig, TrackConfig,
