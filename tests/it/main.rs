@@ -3,6 +3,7 @@
 mod support;
 
 mod centre;
+mod config;
 mod detect;
 mod ingest;
 mod replay;
