@@ -24,3 +24,21 @@ fn gst_error(what: &str, source: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Internal, format!("{what}: {source}"))
         .hint("`wardwatch check` tests the media plug-ins; scripts/setup.sh names the packages")
 }
+
+/// Parses every pipeline, so that a missing plug-in is found before a camera needs it.
+///
+/// # Errors
+/// Names the template that cannot be made.
+pub fn check_templates() -> Result<()> {
+    receive::check_templates()?;
+    decode::check_templates()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_pipeline_parses_and_has_its_doors() {
+        super::init().expect("GStreamer");
+        super::check_templates().expect("the plug-ins of scripts/setup.sh");
+    }
+}

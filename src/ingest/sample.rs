@@ -108,6 +108,7 @@ pub struct SampleCamera {
     port: u16,
     server: rtsp::RTSPServer,
     main_loop: gst::glib::MainLoop,
+    credentials: Option<(String, String)>,
 }
 
 /// The camera's service loop: run it on a thread of its own.
@@ -156,12 +157,18 @@ impl SampleCamera {
                 .source(e)
         })?;
         let port = u16::try_from(server.bound_port()).unwrap_or(0);
-        Ok((Self { port, server, main_loop: main_loop.clone() }, SampleLoop { context, main_loop }))
+        let credentials = options.credentials;
+        Ok((Self { port, server, main_loop: main_loop.clone(), credentials }, SampleLoop { context, main_loop }))
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The password it asks for.
+    pub fn password(&self) -> Option<&str> {
+        self.credentials.as_ref().map(|(_, password)| password.as_str())
     }
 
     /// Breaks every connection, as a camera that loses power does; it goes on listening.

@@ -83,21 +83,27 @@ impl WorkerProcess {
 
     async fn run_once(&self, desired: &mut watch::Receiver<Desired>) -> Result<End> {
         let path = self.run_dir.join(format!("worker-{}.sock", self.index));
-        let (mut child, socket) = self.start(&path).await?;
-        let stdin = child.stdin.take();
+        let (mut child, stdin, socket) = self.start(&path).await?;
         let (read, write) = socket.into_split();
         let mut orders = Orders { write, stdin, given: HashMap::new(), dump: self.dump.clone(), index: self.index };
         orders.send(&ToWorker::Setup(Box::new(self.setup.clone()))).await?;
         let end = self.converse(read, &mut orders, desired).await;
         drop(orders);
-        if timeout(STOP_DEADLINE, child.wait()).await.is_err() {
-            tracing::warn!(worker = self.index, "does not end; killing it");
-            child.kill().await.map_err(|e| Error::new(ErrorKind::Internal, "a worker cannot be killed").source(e))?;
+        match timeout(STOP_DEADLINE, child.wait()).await {
+            Ok(Ok(status)) => match end {
+                Ok(End::Died(e)) => Ok(End::Died(e.source(status.to_string()))),
+                end => end,
+            },
+            Ok(Err(e)) => Err(Error::new(ErrorKind::Internal, "a worker cannot be waited for").source(e)),
+            Err(_) => {
+                tracing::warn!(worker = self.index, "does not end; killing it");
+                child.kill().await.map_err(|e| Error::new(ErrorKind::Internal, "a worker cannot be killed").source(e))?;
+                end
+            }
         }
-        end
     }
 
-    async fn start(&self, path: &Path) -> Result<(Child, UnixStream)> {
+    async fn start(&self, path: &Path) -> Result<(Child, Option<ChildStdin>, UnixStream)> {
         if let Err(e) = tokio::fs::remove_file(path).await
             && e.kind() != std::io::ErrorKind::NotFound
         {
@@ -114,6 +120,8 @@ impl WorkerProcess {
             .kill_on_drop(true)
             .spawn()
             .map_err(|e| Error::io("a worker cannot be started", &self.program, e))?;
+        // Child::wait closes a standard input that it finds, and with it the worker.
+        let stdin = child.stdin.take();
         let accepted = tokio::select! {
             accepted = timeout(HELLO_DEADLINE, listener.accept()) => accepted,
             status = child.wait() => {
@@ -122,7 +130,7 @@ impl WorkerProcess {
             }
         };
         match accepted {
-            Ok(Ok((socket, _))) => Ok((child, socket)),
+            Ok(Ok((socket, _))) => Ok((child, stdin, socket)),
             Ok(Err(e)) => Err(Error::io("a worker cannot connect", path, e)),
             Err(_) => Err(Error::new(ErrorKind::Timeout, "a worker did not connect within ten seconds")),
         }

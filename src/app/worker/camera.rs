@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,15 +12,17 @@ use super::outbound::Outbound;
 use super::stream::{Stream, StreamReport, Supervisor, decode_loop};
 use crate::app::camera::{CameraTask, SiteSettings};
 use crate::app::{join, thread};
-use crate::base::geometry::Polygon;
 use crate::base::types::{
-    CameraCounters, CameraHealth, CameraId, CameraState, Detection, Frame, StreamRole,
+    CameraCounters, CameraHealth, CameraId, CameraState, Detection, EventReport, FaultKind, Frame, Phase, Snapshot,
+    StreamRole,
 };
 use crate::base::{Clock, Result, Stamp};
 use crate::config::TrackConfig;
 use crate::detect::{Mailbox, Put};
 use crate::ingest::decode::decode_nearest;
 use crate::ingest::receive::Endpoint;
+use crate::privacy::Masks;
+use crate::rules::IdSource;
 use crate::track::Tracker;
 use crate::wire::ipc::{CameraAssignment, CameraSecrets, StreamSettings, ToNode};
 
@@ -63,7 +65,7 @@ pub(super) struct CameraRuntime {
     detect: Arc<Stream>,
     record: Option<Arc<Stream>>,
     fps: Arc<Mutex<f32>>,
-    masks: RwLock<Arc<Vec<Polygon>>>,
+    masks: Mutex<Masks>,
     task: SyncSender<TaskInput>,
     counts: Arc<Counts>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -80,7 +82,7 @@ impl CameraRuntime {
         let fps = Arc::new(Mutex::new(assignment.detect_fps));
         let mut threads = Vec::new();
 
-        let worker = CameraWorker::new(&assignment, shared, record.clone(), counts.clone());
+        let worker = CameraWorker::new(&assignment, shared, record.clone(), counts.clone())?;
         threads.push(thread(&format!("task {id}"), move || worker.run(&inputs))?);
 
         let (mailbox, camera, replaced) = (shared.mailbox.clone(), id.clone(), counts.clone());
@@ -105,7 +107,7 @@ impl CameraRuntime {
             receive(StreamRole::Record, settings, stream)?;
         }
         Ok(Arc::new(Self {
-            masks: RwLock::new(Arc::new(assignment.masks.clone())),
+            masks: Mutex::new(Masks::new(assignment.masks.clone())),
             threads: Mutex::new(threads),
             assignment,
             detect,
@@ -125,15 +127,15 @@ impl CameraRuntime {
     /// Takes over what does not need a new connection: zones, lines, rules, masks, rate.
     pub(super) fn reconfigure(&self, new: CameraAssignment) {
         *self.fps.lock().unwrap_or_else(PoisonError::into_inner) = new.detect_fps;
-        *self.masks.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new.masks.clone());
+        *self.masks.lock().unwrap_or_else(PoisonError::into_inner) = Masks::new(new.masks.clone());
         if self.task.send(TaskInput::Reconfigure(Box::new(new))).is_err() {
             tracing::error!(camera = self.assignment.id.as_str(), "its task has ended");
         }
     }
 
-    /// The areas to burn out of this camera's frames.
-    pub(super) fn masks(&self) -> Arc<Vec<Polygon>> {
-        self.masks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// `frame` with this camera's masks burned in.
+    pub(super) fn mask(&self, frame: &Frame) -> Frame {
+        self.masks.lock().unwrap_or_else(PoisonError::into_inner).burn(frame)
     }
 
     /// Hands a frame's detections to the camera's task; never waits, because other cameras share the detector.
@@ -213,21 +215,28 @@ fn supervisor(
 struct Health {
     camera: CameraId,
     outbound: Arc<Outbound>,
-    streams: Mutex<(Option<StreamReport>, Option<StreamReport>)>,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Default)]
+struct Streams {
+    detect: Option<StreamReport>,
+    record: Option<StreamReport>,
+    logged: Option<(CameraState, Option<FaultKind>)>,
 }
 
 impl Health {
     fn new(camera: CameraId, outbound: Arc<Outbound>) -> Self {
-        Self { camera, outbound, streams: Mutex::new((None, None)) }
+        Self { camera, outbound, streams: Mutex::default() }
     }
 
     fn report(&self, role: StreamRole, report: StreamReport) {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         match role {
-            StreamRole::Detect => streams.0 = Some(report),
-            StreamRole::Record => streams.1 = Some(report),
+            StreamRole::Detect => streams.detect = Some(report),
+            StreamRole::Record => streams.record = Some(report),
         }
-        let (Some(detect), record) = (&streams.0, &streams.1) else { return };
+        let (Some(detect), record) = (&streams.detect, &streams.record) else { return };
         // The detect stream decides on the state; a failing record stream is told beside it.
         let record_fault = record.as_ref().and_then(|r| r.fault.as_ref());
         let (fault, detail) = match (&detect.fault, record_fault) {
@@ -247,12 +256,15 @@ impl Health {
             fps: detect.fps,
             last_frame: detect.last_frame,
         };
-        if health.state == CameraState::Online && fault.is_none() {
-            tracing::info!(camera = self.camera.as_str(), fps = health.fps, "online");
-        } else {
+        // Reports repeat; the log tells changes only.
+        if streams.logged.replace((health.state, fault)) != Some((health.state, fault)) {
             let detail = health.detail.as_deref().unwrap_or_default();
-            tracing::warn!(camera = self.camera.as_str(), state = health.state.as_str(), "{detail}");
+            match fault {
+                None => tracing::info!(camera = self.camera.as_str(), state = health.state.as_str(), "camera"),
+                Some(_) => tracing::warn!(camera = self.camera.as_str(), state = health.state.as_str(), "{detail}"),
+            }
         }
+        drop(streams);
         self.outbound.send(ToNode::Health(health), Bytes::new());
     }
 }
@@ -266,48 +278,50 @@ struct CameraWorker {
     task: CameraTask,
     record: Option<Arc<Stream>>,
     counts: Arc<Counts>,
-    last_frame: Option<Stamp>,
-    lost: Duration,
     phantoms_sent: Duration,
 }
 
 impl CameraWorker {
-    fn new(assignment: &CameraAssignment, shared: &Shared, record: Option<Arc<Stream>>, counts: Arc<Counts>) -> Self {
-        Self {
+    fn new(
+        assignment: &CameraAssignment,
+        shared: &Shared,
+        record: Option<Arc<Stream>>,
+        counts: Arc<Counts>,
+    ) -> Result<Self> {
+        Ok(Self {
             id: assignment.id.clone(),
             clock: shared.clock.clone(),
             outbound: shared.outbound.clone(),
             tracker: Tracker::new(&shared.track, assignment.phantoms.clone()),
-            task: CameraTask::new(assignment, &shared.site),
+            task: CameraTask::new(assignment, &shared.site, IdSource::live())?,
             record,
             counts,
-            last_frame: None,
-            lost: Duration::from_secs_f32(shared.track.lost_seconds),
             phantoms_sent: shared.clock.now().mono,
-        }
+        })
     }
 
     fn run(mut self, inputs: &Receiver<TaskInput>) {
         loop {
             match inputs.recv_timeout(Duration::from_millis(500)) {
                 Ok(TaskInput::Detected(frame, detections)) => self.step(&frame, &detections),
-                Ok(TaskInput::Reconfigure(assignment)) => {
-                    let now = self.clock.now();
-                    let reports = self.task.reconfigure(&assignment, now);
-                    self.send(reports.into_iter().map(|r| (r, None)));
+                Ok(TaskInput::Reconfigure(assignment)) => self.reconfigure(&assignment),
+                // No frame came: what is open ends in its time all the same.
+                Err(RecvTimeoutError::Timeout) => {
+                    let ended = self.task.tick(self.clock.now());
+                    self.send_all(ended);
                 }
-                Err(RecvTimeoutError::Timeout) => self.idle(),
                 Ok(TaskInput::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.share_phantoms(false);
+            if self.clock.now().mono.saturating_sub(self.phantoms_sent) >= PHANTOM_INTERVAL {
+                self.share_phantoms();
+            }
         }
-        let reports = self.task.end_all(self.clock.now());
-        self.send(reports.into_iter().map(|r| (r, None)));
-        self.share_phantoms(true);
+        let ended = self.task.end_all(self.clock.now());
+        self.send_all(ended);
+        self.share_phantoms();
     }
 
     fn step(&mut self, frame: &Frame, detections: &[Detection]) {
-        self.last_frame = Some(frame.arrived);
         let tracks = self.tracker.step(detections, frame.width, frame.height, frame.arrived);
         let record = self.record.clone();
         let mut better = |at: Stamp| {
@@ -320,38 +334,35 @@ impl CameraWorker {
                 }
             }
         };
-        let reports = self.task.step(frame, &tracks, &mut better);
-        self.send(reports);
-    }
-
-    /// No frame came: once every track would be lost, what is open ends.
-    fn idle(&mut self) {
-        let now = self.clock.now();
-        if self.last_frame.is_some_and(|last| now.since(last) > self.lost) {
-            self.last_frame = None;
-            let reports = self.task.end_all(now);
-            self.send(reports.into_iter().map(|r| (r, None)));
+        for (report, snapshot) in self.task.step(frame, &tracks, &mut better) {
+            self.send(report, snapshot);
         }
     }
 
-    fn send(
-        &self,
-        reports: impl IntoIterator<Item = (crate::base::types::EventReport, Option<crate::base::types::Snapshot>)>,
-    ) {
-        for (report, snapshot) in reports {
-            if report.phase == crate::base::types::Phase::Started {
-                self.counts.events.fetch_add(1, Ordering::Relaxed);
-            }
-            self.outbound.send(ToNode::Event(Box::new(report)), snapshot.map(|s| s.jpeg).unwrap_or_default());
+    fn reconfigure(&mut self, assignment: &CameraAssignment) {
+        match self.task.reconfigure(assignment, self.clock.now()) {
+            Ok(ended) => self.send_all(ended),
+            // The node checked the document before it sent it.
+            Err(e) => tracing::error!(camera = self.id.as_str(), "{e}; the rules stay as they were"),
         }
     }
 
-    fn share_phantoms(&mut self, now_or_never: bool) {
-        let now = self.clock.now().mono;
-        if now_or_never || now.saturating_sub(self.phantoms_sent) >= PHANTOM_INTERVAL {
-            self.phantoms_sent = now;
-            let phantoms = self.tracker.phantoms();
-            self.outbound.send(ToNode::Phantoms { camera: self.id.clone(), phantoms }, Bytes::new());
+    fn send_all(&self, reports: Vec<EventReport>) {
+        for report in reports {
+            self.send(report, None);
         }
+    }
+
+    fn send(&self, report: EventReport, snapshot: Option<Snapshot>) {
+        if report.phase == Phase::Started {
+            self.counts.events.fetch_add(1, Ordering::Relaxed);
+        }
+        self.outbound.send(ToNode::Event(Box::new(report)), snapshot.map(|s| s.jpeg).unwrap_or_default());
+    }
+
+    fn share_phantoms(&mut self) {
+        self.phantoms_sent = self.clock.now().mono;
+        let phantoms = self.tracker.phantoms();
+        self.outbound.send(ToNode::Phantoms { camera: self.id.clone(), phantoms }, Bytes::new());
     }
 }

@@ -176,7 +176,7 @@ impl Worker {
             outbound: outbound.clone(),
             mailbox: Arc::new(Mailbox::new()),
             track: setup.track.clone(),
-            site: SiteSettings::live(&setup.timezone, setup.snapshot.clone(), &model)?,
+            site: SiteSettings::new(&setup.timezone, setup.snapshot.clone(), &model)?,
             ring_bytes: setup.ring_bytes,
         };
         let cameras = Cameras::default();
@@ -260,7 +260,7 @@ fn detect_loop(
         };
         let runtime = cameras.read().unwrap_or_else(PoisonError::into_inner).get(&camera).cloned();
         let Some(runtime) = runtime else { continue };
-        let frame = crate::privacy::burn(&frame, &runtime.masks());
+        let frame = runtime.mask(&frame);
         let begun = clock.now();
         match detector.detect(&frame) {
             Ok(detections) => {
