@@ -204,8 +204,8 @@ fn append(
         row.insert(tx, "snapshot", Some(&snapshot.info.sha256), None)?;
     }
     if rose && known.is_some() {
-        // What waits of this event goes ahead with it, so that its order holds.
-        tx.prepare_cached("UPDATE outbox SET live = 1, committed_ms = ?2 WHERE event = ?1 AND state = 'pending'")
+        // The event's other rows go ahead with it, so that its order holds; those that are out may come back.
+        tx.prepare_cached("UPDATE outbox SET live = 1, committed_ms = ?2 WHERE event = ?1")
             .and_then(|mut s| s.execute(params![report.id, now.wall_ms]))
             .map_err(|e| fault(COMMIT, e))?;
     }

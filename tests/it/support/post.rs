@@ -186,7 +186,6 @@ impl Running {
         Self { centre, shutdown }
     }
 
-
     pub async fn stop(self) -> Result<()> {
         self.shutdown.send(true).ok();
         self.centre.join().await
