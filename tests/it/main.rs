@@ -4,7 +4,9 @@ mod support;
 
 mod centre;
 mod detect;
+mod event;
 mod ingest;
+mod publish;
 mod replay;
 mod rules;
 mod run;

@@ -17,10 +17,12 @@ use wardwatch::base::geometry::{Point, Polygon, RelativeBox};
 use wardwatch::base::types::{EventReport, PathPoint, Phase, Severity, Snapshot, SnapshotInfo, Zone};
 use wardwatch::base::{Clock, Result, Stamp};
 use wardwatch::config::{CentreConfig, MqttConfig};
+use wardwatch::publish::link::{Connect, Link, Message, Refusal, Signal};
+use wardwatch::publish::mqtt::MqttConnect;
 use wardwatch::publish::presence::CameraStatuses;
 use wardwatch::publish::{self, Health};
 use wardwatch::store::{OpenReport, Settings, Store};
-use wardwatch::wire::event::Origin;
+use wardwatch::wire::event::{Event, Origin};
 use wardwatch::wire::status::CameraStatus;
 use wardwatch::wire::topic::NodeTopics;
 
@@ -219,4 +221,79 @@ pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) 
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A bare client of the broker.
+pub struct Client(pub <MqttConnect as Connect>::Link);
+
+impl Client {
+    pub async fn connect(mqtt: MqttConfig) -> Result<Self> {
+        let connect = MqttConnect::new(mqtt, format!("test-{}", Uuid::now_v7()), false)?;
+        Ok(Self(connect.connect(Message { topic: "test/will".into(), ..Default::default() }).await?))
+    }
+
+    pub async fn subscribe(&mut self, filters: &[String]) {
+        self.0.subscribe(filters).expect("room");
+        while !matches!(self.0.next().await.expect("connected"), Signal::Subscribed) {}
+    }
+
+    /// Publishes and waits for the broker's word.
+    pub async fn publish(&mut self, message: Message) -> Option<Refusal> {
+        self.0.publish(message, 1).expect("room");
+        loop {
+            if let Signal::Acked { refused, .. } = self.0.next().await.expect("connected") {
+                return refused;
+            }
+        }
+    }
+
+    /// The next message for which `wanted` holds: topic, payload, retained.
+    pub async fn hear(&mut self, what: &str, wanted: impl Fn(&str, &[u8]) -> bool) -> (String, Bytes, bool) {
+        let found = async {
+            loop {
+                if let Signal::Arrived(a) = self.0.next().await.expect("connected")
+                    && wanted(&a.topic, &a.payload)
+                {
+                    return (a.topic, a.payload, a.retained);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("never heard: {what}"))
+    }
+}
+
+pub fn topics() -> NodeTopics {
+    NodeTopics::new(WARD, NODE)
+}
+
+/// An event message as a node would send it.
+pub fn event_message(event: &Event) -> Message {
+    Message {
+        topic: topics().event(&event.camera.parse().expect("valid")),
+        payload: event.to_json().expect("JSON").into(),
+        ..Default::default()
+    }
+}
+
+/// A picture's message as a node would send it.
+pub fn picture_message(event: &str, snapshot: &Snapshot) -> Message {
+    Message {
+        topic: topics().snapshot(&CAMERA.parse().expect("valid"), event),
+        payload: snapshot.jpeg.clone(),
+        properties: vec![
+            ("event-id".into(), event.into()),
+            ("sha256".into(), snapshot.info.sha256.clone()),
+            ("content-type".into(), "image/jpeg".into()),
+        ],
+        ..Default::default()
+    }
+}
+
+/// Lets the log be seen with `RUST_LOG` when a test fails.
+pub fn log() {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init()
+        .ok();
 }
