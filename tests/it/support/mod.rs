@@ -1,1 +1,4 @@
 //! Helpers of the integration tests, one file a concern.
+
+pub mod broker;
+pub mod post;
