@@ -19,7 +19,10 @@ pub fn decode(logits: &RawOutput<'_>, boxes: &RawOutput<'_>, target: &Target<'_>
         (l, b) => {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("the model's outputs have shapes {l:?} and {b:?}, a DETR gives [1, Q, {c} or {}] and [1, Q, 4]", c + 1),
+                format!(
+                    "the model's outputs have shapes {l:?} and {b:?}, a DETR gives [1, Q, {c} or {}] and [1, Q, 4]",
+                    c + 1
+                ),
             ));
         }
     };
@@ -28,7 +31,11 @@ pub fn decode(logits: &RawOutput<'_>, boxes: &RawOutput<'_>, target: &Target<'_>
     let mut found = Vec::new();
     let mut scores = vec![0.0; columns];
     for (row, b) in logits.data.chunks_exact(columns).zip(boxes.data.chunks_exact(4)) {
-        if columns == c { sigmoid(row, &mut scores) } else { softmax(row, &mut scores) }
+        if columns == c {
+            sigmoid(row, &mut scores)
+        } else {
+            softmax(row, &mut scores)
+        }
         let (centre, size) = ((b[0] * w, b[1] * h), (b[2] * w, b[3] * h));
         found.extend(target.accept(&Candidate { centre, size, objectness: 1.0, classes: &scores[..c] }));
     }

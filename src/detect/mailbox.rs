@@ -197,14 +197,20 @@ mod tests {
         m.close();
         assert_eq!(m.put(&1, 8), Put::Refused);
         assert_eq!(m.take(NOW), Take::Item(1, 7));
-        let waiter = { let m = m.clone(); std::thread::spawn(move || m.take(Duration::from_secs(3600))) };
+        let waiter = {
+            let m = m.clone();
+            std::thread::spawn(move || m.take(Duration::from_secs(3600)))
+        };
         assert_eq!(waiter.join().expect("no panic"), Take::Closed);
     }
 
     #[test]
     fn a_waiting_detector_is_woken_by_a_frame() {
         let m = Arc::new(mailbox(&[5]));
-        let waiter = { let m = m.clone(); std::thread::spawn(move || m.take(Duration::from_secs(3600))) };
+        let waiter = {
+            let m = m.clone();
+            std::thread::spawn(move || m.take(Duration::from_secs(3600)))
+        };
         m.put(&5, 1);
         assert_eq!(waiter.join().expect("no panic"), Take::Item(5, 1));
     }

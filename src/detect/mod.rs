@@ -87,8 +87,7 @@ impl Detector {
     fn run(&mut self, fill: &Fill) -> Result<Vec<Detection>> {
         let manifest = &self.manifest;
         let thresholds = &manifest.thresholds;
-        let target =
-            Target { letterbox: fill.letterbox(), labels: &manifest.labels, threshold: thresholds.score };
+        let target = Target { letterbox: fill.letterbox(), labels: &manifest.labels, threshold: thresholds.score };
         let found = self.model.run(&self.tensor, |outputs| decode(manifest.output.decoder, outputs, &target))?;
         Ok(nms::suppress(found, thresholds.nms_iou))
     }

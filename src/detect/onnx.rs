@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep;
+use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{TensorRef, ValueType};
@@ -56,7 +57,8 @@ impl Model {
         let values = self.session.run(ort::inputs![self.input.as_str() => tensor]).map_err(|e| inference(&e))?;
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for name in &self.outputs {
-            let value = values.get(name.as_str()).ok_or_else(|| Error::new(ErrorKind::Internal, "an output is gone"))?;
+            let value =
+                values.get(name.as_str()).ok_or_else(|| Error::new(ErrorKind::Internal, "an output is gone"))?;
             let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| inference(&e))?;
             outputs.push(RawOutput { shape, data });
         }
@@ -67,9 +69,8 @@ impl Model {
     fn check_names(&self) -> Result<()> {
         let wrong = |what: String| Error::new(ErrorKind::Config, what).hint("correct the model's manifest");
         let inputs = self.session.inputs();
-        let names = |outlets: &[ort::value::Outlet]| {
-            outlets.iter().map(|o| o.name().to_owned()).collect::<Vec<_>>().join(", ")
-        };
+        let names =
+            |outlets: &[ort::value::Outlet]| outlets.iter().map(|o| o.name().to_owned()).collect::<Vec<_>>().join(", ");
         let input = match inputs {
             [only] if only.name() == self.input => only,
             _ => {
@@ -113,6 +114,7 @@ fn environment(runtime: &Path) -> Result<Environment> {
     let environment = builder.with_name("wardwatch").with_telemetry(false).build().map_err(|e| {
         Error::new(ErrorKind::Unavailable, format!("ONNX Runtime does not start: {e}")).at(path.display()).hint(hint)
     })?;
+    environment.set_log_level(LogLevel::Warning);
     Ok(loaded.insert((path, environment)).1.clone())
 }
 
@@ -124,15 +126,16 @@ fn start(environment: &Environment, bytes: &[u8], wanted: Provider) -> Result<(S
             Err(e) => tracing::warn!(provider = name(wanted), error = %e, "falling back to the CPU"),
         }
     }
-    let session = session(environment, bytes, Provider::Cpu).map_err(|e| {
-        Error::new(ErrorKind::Invalid, format!("ONNX Runtime does not accept the model: {e}"))
-    })?;
+    let session = session(environment, bytes, Provider::Cpu)
+        .map_err(|e| Error::new(ErrorKind::Invalid, format!("ONNX Runtime does not accept the model: {e}")))?;
     Ok((session, Provider::Cpu))
 }
 
 fn session(environment: &Environment, bytes: &[u8], provider: Provider) -> ort::Result<Session> {
     let builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
+        // Its information is about graph rewrites, hundreds of lines a start.
+        .with_log_level(LogLevel::Warning)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?

@@ -41,7 +41,9 @@ impl VideoFile {
         let internal = |what: &str| Error::new(ErrorKind::Internal, what.to_owned()).at("pipelines/decode-file.gst");
         gst::init().map_err(|e| Error::new(ErrorKind::Unavailable, "GStreamer does not start").source(e))?;
         let element = gst::parse::launch(PIPELINE).map_err(|e| {
-            internal("the pipeline cannot be made").source(e).hint("run `make setup`, which installs GStreamer's plugins")
+            internal("the pipeline cannot be made")
+                .source(e)
+                .hint("run `make setup`, which installs GStreamer's plugins")
         })?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| internal("this is no pipeline"))?;
         let file = pipeline.by_name("file").ok_or_else(|| internal("there is no element named `file`"))?;
