@@ -33,8 +33,8 @@ const MAX_TRACKS: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub report: EventReport,
-    /// The frame at hand is a better picture of this event than it has: make a snapshot of it, put it into the report,
-    /// and tell the book with [`super::RuleSet::attach`].
+    /// The frame at hand is a better picture of this event than it has: make a snapshot of it and hand it to
+    /// [`super::RuleSet::attach`].
     pub picture: bool,
 }
 
@@ -184,10 +184,14 @@ impl Book {
         out
     }
 
-    /// Remembers the picture made for event `id`, for its later reports.
-    pub(super) fn attach(&mut self, id: &str, snapshot: SnapshotInfo) {
-        if let Some(e) = self.open.iter_mut().find(|e| e.id == id) {
+    /// Puts a picture of a frame that had arrived at `at` into `report` and its event.
+    pub(super) fn attach(&mut self, report: &mut EventReport, snapshot: SnapshotInfo, at: Stamp) {
+        report.snapshot = Some(snapshot.clone());
+        if let Some(e) = self.open.iter_mut().find(|e| e.id == report.id) {
             e.snapshot = Some(snapshot);
+            // Another stream's frame may be from a moment before or after the one that was looked at.
+            e.best_at = at;
+            report.best_at = e.at(at);
         }
     }
 
