@@ -69,7 +69,7 @@ fn outline(picture: &mut RgbImage, object: &RelativeBox) {
     const YELLOW: Rgb<u8> = Rgb([255, 221, 0]);
     const BLACK: Rgb<u8> = Rgb([0, 0, 0]);
     let (width, height) = picture.dimensions();
-    let unit = (width.max(height) / 400).max(1) as i64;
+    let unit = i64::from(width.max(height).div_ceil(512));
     let b = object.pixels(width, height);
     let (left, top, right, bottom) = (b.left as i64, b.top as i64, b.right() as i64, b.bottom() as i64);
     // From the outside in: one unit of black, two of yellow, one of black.

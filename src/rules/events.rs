@@ -26,7 +26,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const PICTURE_EVERY: Duration = Duration::from_secs(1);
 /// A picture is clearly better when its quality is this many times that of the picture it replaces.
 const CLEARLY_BETTER: f32 = 1.25;
-/// Track ids listed in an event; it counts on beyond them.
+/// Track ids listed in an event.
 const MAX_TRACKS: usize = 64;
 
 /// What the book wants to have published.
@@ -53,6 +53,11 @@ pub(super) struct OpenEvent {
     pub(super) line: Option<NamedLine>,
     direction: Option<Direction>,
     pub(super) tracks: Vec<u64>,
+    /// Who takes part in the frame of `last_present`.
+    present: Vec<u64>,
+    /// The most that took part in one frame: a tracker that loses someone and finds them again under another number makes
+    /// one person two tracks, never two people at once.
+    count: u32,
     best: Best,
     score: f32,
     path: Vec<PathPoint>,
@@ -120,6 +125,8 @@ impl Book {
             line: b.line,
             direction: b.direction,
             tracks: vec![b.track],
+            present: vec![b.track],
+            count: 1,
             best: Best {
                 track: b.track,
                 label: known.label.clone(),
@@ -211,7 +218,14 @@ impl OpenEvent {
 
     /// `track` takes part in this frame, in `zone`.
     pub(super) fn present(&mut self, track: u64, zone: &Zone, now: Stamp, score: f32) {
-        self.last_present = now;
+        if self.last_present != now {
+            self.present.clear();
+            self.last_present = now;
+        }
+        if !self.present.contains(&track) {
+            self.present.push(track);
+            self.count = self.count.max(self.present.len() as u32);
+        }
         self.score = self.score.max(score);
         if !self.tracks.contains(&track) {
             self.tracks.push(track);
@@ -288,7 +302,7 @@ impl OpenEvent {
             direction: self.direction,
             label: self.best.label.clone(),
             score: self.score,
-            count: self.tracks.len() as u32,
+            count: self.count,
             tracks: self.tracks.iter().take(MAX_TRACKS).copied().collect(),
             bbox: self.best.bbox,
             path: self.path.clone(),

@@ -142,7 +142,7 @@ fn assert_legal(reports: &[EventReport], all_over: bool) {
             assert_eq!(r.ended_at.is_some(), r.phase == Phase::Ended);
             assert!(r.started_at.wall_ms <= r.updated_at.wall_ms && r.started_at.mono <= r.updated_at.mono);
             assert!(r.best_at.wall_ms >= r.started_at.wall_ms && r.best_at.wall_ms <= r.updated_at.wall_ms);
-            assert!(r.count as usize >= r.tracks.len() && !r.tracks.is_empty());
+            assert!((1..=r.tracks.len()).contains(&(r.count as usize)));
             assert!(r.path.len() <= 64 && r.path.windows(2).all(|w| w[0].seconds < w[1].seconds));
             assert_eq!(r.started_at, revisions[0].started_at);
         }
@@ -233,6 +233,18 @@ fn a_group_is_one_event_and_a_new_zone_is_news() {
     assert_eq!(later.iter().filter(|r| r.phase == Phase::Ended).count(), 0);
     later.extend(w.empty(8.0));
     assert_eq!(later.last().map(|r| r.phase), Some(Phase::Ended));
+}
+
+#[test]
+fn a_person_who_gets_another_track_number_is_still_one_person() {
+    let mut w = World::new(&[intrusion()]);
+    let mut reports = w.stand(1, 0.45, 5.0);
+    reports.extend(w.stand(2, 0.46, 5.0));
+    reports.extend(w.stand(3, 0.46, 5.0));
+    reports.extend(w.empty(3.0));
+    assert_eq!(started(&reports), 1);
+    let end = reports.last().expect("ended");
+    assert_eq!((end.count, end.tracks.as_slice()), (1, &[1, 2, 3][..]));
 }
 
 #[test]
