@@ -69,7 +69,7 @@ fn outline(picture: &mut RgbImage, object: &RelativeBox) {
     const YELLOW: Rgb<u8> = Rgb([255, 221, 0]);
     const BLACK: Rgb<u8> = Rgb([0, 0, 0]);
     let (width, height) = picture.dimensions();
-    let unit = (width.max(height) / 400).max(1) as i64;
+    let unit = i64::from(width.max(height).div_ceil(512));
     let b = object.pixels(width, height);
     let (left, top, right, bottom) = (b.left as i64, b.top as i64, b.right() as i64, b.bottom() as i64);
     // From the outside in: one unit of black, two of yellow, one of black.
@@ -102,8 +102,8 @@ fn put(picture: &mut RgbImage, x: i64, y: i64, colour: Rgb<u8>) {
 /// which a moving object's blur shows. Reads at most a few thousand pixels.
 pub fn sharpness(frame: &Frame, area: &PixelBox) -> f32 {
     const ROWS: usize = 48;
-    /// Mean absolute second difference of a crisp picture; measured on street footage.
-    const CRISP: f32 = 12.0;
+    /// Mean absolute second difference of the crispest people in the street clip (median 19, 99 in 100 below 33).
+    const CRISP: f32 = 30.0;
     let area = area.clamp(frame.width, frame.height);
     let (left, right) = (area.left as usize, area.right() as usize);
     let (top, bottom) = (area.top as usize, area.bottom() as usize);

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::base::types::{CameraId, EventReport, Frame, Snapshot, Track};
 use crate::base::{Error, ErrorKind, Result, Stamp};
-use crate::config::{self, CamerasDocument, SnapshotConfig};
+use crate::config::{self, CamerasDocument, KeyError, SnapshotConfig};
 use crate::privacy::Masks;
 use crate::rules::{self, IdSource, RuleSet, Scene, Settings};
 use crate::snapshot;
@@ -19,6 +19,30 @@ use crate::wire::ipc::CameraAssignment;
 /// Names file, line, key and mend.
 pub fn load_cameras(path: &Path) -> Result<CamerasDocument> {
     config::load_cameras(path, &rules::check)
+}
+
+/// [`load_cameras`] that also refuses a rule whose labels the model does not know: it would never fire, in silence.
+///
+/// # Errors
+/// Names file, line, key and mend.
+pub fn load_cameras_for<L: AsRef<str>>(path: &Path, model_labels: &[L]) -> Result<CamerasDocument> {
+    config::load_cameras(path, &|rule, zones, lines| {
+        rules::check(rule, zones, lines)?;
+        let known = |label: &str| model_labels.iter().any(|l| l.as_ref() == label);
+        match rule.labels.iter().find(|l| !known(l)) {
+            None => Ok(()),
+            Some(label) => Err(KeyError::new("labels", format!("the model knows no `{label}`"))
+                .hint(format!("it knows {}", listed(model_labels)))),
+        }
+    })
+}
+
+/// The first labels of a model; a detector of everyday things has eighty.
+fn listed<L: AsRef<str>>(labels: &[L]) -> String {
+    const SHOWN: usize = 12;
+    let shown: Vec<&str> = labels.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    let more = if labels.len() > SHOWN { " …" } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// What a site's cameras share.
@@ -133,14 +157,16 @@ impl CameraTask {
 
     /// An event must go out even if its picture cannot be made.
     fn picture(&mut self, picture: &Frame, frame: &Frame, report: &mut EventReport) -> Option<Snapshot> {
-        let taken = snapshot::take(picture, Some(&report.bbox), &self.snapshot).or_else(|e| {
-            tracing::warn!(camera = %self.camera, event = %report.id, "no snapshot from the record stream: {e}");
-            snapshot::take(&self.masks.burn(frame), Some(&report.bbox), &self.snapshot)
-        });
+        let taken = snapshot::take(picture, Some(&report.bbox), &self.snapshot)
+            .map(|shot| (shot, picture.arrived))
+            .or_else(|e| {
+                tracing::warn!(camera = %self.camera, event = %report.id, "no snapshot from the record stream: {e}");
+                let masked = self.masks.burn(frame);
+                snapshot::take(&masked, Some(&report.bbox), &self.snapshot).map(|shot| (shot, frame.arrived))
+            });
         match taken {
-            Ok(shot) => {
-                report.snapshot = Some(shot.info.clone());
-                self.rules.attach(&report.id, shot.info.clone());
+            Ok((shot, at)) => {
+                self.rules.attach(report, shot.info.clone(), at);
                 Some(shot)
             }
             Err(e) => {

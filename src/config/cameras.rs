@@ -168,7 +168,14 @@ pub fn load_cameras(path: &Path, check: RuleCheck<'_>) -> Result<CamerasDocument
     let raw: RawDocument = doc.parse()?;
     let mut schedules: Vec<ScheduleConfig> = Vec::new();
     for s in raw.schedule {
-        schedules.push(rule::schedule(&doc, s)?);
+        let span = s.name.span();
+        let schedule = rule::schedule(&doc, s)?;
+        if schedules.iter().any(|other| other.name == schedule.name) {
+            return Err(doc
+                .error(Some(span), format!("a second schedule is called `{}`", schedule.name))
+                .hint("put all its windows into one schedule, or give it another name"));
+        }
+        schedules.push(schedule);
     }
     let mut seen = HashSet::new();
     let mut cameras = Vec::with_capacity(raw.camera.len());

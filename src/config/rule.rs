@@ -217,7 +217,7 @@ pub(super) fn at_key(doc: &Document, span: &Range<usize>, what: &str, error: Key
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSchedule {
-    name: Spanned<String>,
+    pub(super) name: Spanned<String>,
     windows: Vec<RawWindow>,
 }
 

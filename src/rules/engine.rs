@@ -117,9 +117,10 @@ impl RuleSet {
         closed.into_iter().chain(due).map(|o| o.report).collect()
     }
 
-    /// The picture made for event `id`, named in its later reports.
-    pub fn attach(&mut self, id: &str, snapshot: SnapshotInfo) {
-        self.book.attach(id, snapshot);
+    /// Puts the picture made for `report`, of a frame that had arrived at `at`, into it and into the event's later
+    /// reports.
+    pub fn attach(&mut self, report: &mut EventReport, snapshot: SnapshotInfo, at: Stamp) {
+        self.book.attach(report, snapshot, at);
     }
 
     /// No picture could be made for event `id`; another frame will be asked for.

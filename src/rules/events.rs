@@ -26,15 +26,15 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const PICTURE_EVERY: Duration = Duration::from_secs(1);
 /// A picture is clearly better when its quality is this many times that of the picture it replaces.
 const CLEARLY_BETTER: f32 = 1.25;
-/// Track ids listed in an event; it counts on beyond them.
+/// Track ids listed in an event.
 const MAX_TRACKS: usize = 64;
 
 /// What the book wants to have published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub report: EventReport,
-    /// The frame at hand is a better picture of this event than it has: make a snapshot of it, put it into the report,
-    /// and tell the book with [`super::RuleSet::attach`].
+    /// The frame at hand is a better picture of this event than it has: make a snapshot of it and hand it to
+    /// [`super::RuleSet::attach`].
     pub picture: bool,
 }
 
@@ -53,6 +53,11 @@ pub(super) struct OpenEvent {
     pub(super) line: Option<NamedLine>,
     direction: Option<Direction>,
     pub(super) tracks: Vec<u64>,
+    /// Who takes part in the frame of `last_present`.
+    present: Vec<u64>,
+    /// The most that took part in one frame: a tracker that loses someone and finds them again under another number makes
+    /// one person two tracks, never two people at once.
+    count: u32,
     best: Best,
     score: f32,
     path: Vec<PathPoint>,
@@ -120,6 +125,8 @@ impl Book {
             line: b.line,
             direction: b.direction,
             tracks: vec![b.track],
+            present: vec![b.track],
+            count: 1,
             best: Best {
                 track: b.track,
                 label: known.label.clone(),
@@ -184,10 +191,14 @@ impl Book {
         out
     }
 
-    /// Remembers the picture made for event `id`, for its later reports.
-    pub(super) fn attach(&mut self, id: &str, snapshot: SnapshotInfo) {
-        if let Some(e) = self.open.iter_mut().find(|e| e.id == id) {
+    /// Puts a picture of a frame that had arrived at `at` into `report` and its event.
+    pub(super) fn attach(&mut self, report: &mut EventReport, snapshot: SnapshotInfo, at: Stamp) {
+        report.snapshot = Some(snapshot.clone());
+        if let Some(e) = self.open.iter_mut().find(|e| e.id == report.id) {
             e.snapshot = Some(snapshot);
+            // Another stream's frame may be from a moment before or after the one that was looked at.
+            e.best_at = at;
+            report.best_at = e.at(at);
         }
     }
 
@@ -207,7 +218,14 @@ impl OpenEvent {
 
     /// `track` takes part in this frame, in `zone`.
     pub(super) fn present(&mut self, track: u64, zone: &Zone, now: Stamp, score: f32) {
-        self.last_present = now;
+        if self.last_present != now {
+            self.present.clear();
+            self.last_present = now;
+        }
+        if !self.present.contains(&track) {
+            self.present.push(track);
+            self.count = self.count.max(self.present.len() as u32);
+        }
         self.score = self.score.max(score);
         if !self.tracks.contains(&track) {
             self.tracks.push(track);
@@ -284,7 +302,7 @@ impl OpenEvent {
             direction: self.direction,
             label: self.best.label.clone(),
             score: self.score,
-            count: self.tracks.len() as u32,
+            count: self.count,
             tracks: self.tracks.iter().take(MAX_TRACKS).copied().collect(),
             bbox: self.best.bbox,
             path: self.path.clone(),

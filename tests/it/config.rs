@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use wardwatch::app::camera::load_cameras;
+use wardwatch::app::camera::{load_cameras, load_cameras_for};
 use wardwatch::config::{Sharing, load_site};
 use wardwatch::rules;
 
@@ -249,6 +249,10 @@ fn a_wrong_cameras_document_says_where_and_how_to_mend_it() {
             &["25:00", "HH:MM"],
         ),
         ("revision = 1\n[[schedule]]\nname = 's' #<<\nwindows = []\n".into(), &["needs a window"]),
+        (
+            "revision = 1\n[[schedule]]\nname = 's'\nwindows = [{ from = '01:00', to = '05:00' }]\n[[schedule]]\nname = 's' #<<\nwindows = [{ from = '01:00', to = '05:00' }]\n".into(),
+            &["second schedule"],
+        ),
         ("revision = 1\n[[camera]]\nid = 'Ngõ 12' #<<\ndetect = { url = 'rtsp://h/' }\n".into(), &["Ngõ 12", "a-z"]),
         (
             format!("revision = 1\n[[camera]]\nid = 'c'\n[camera.detect]\nurl = 'http://admin:{CANARY}@h/' #<<\n"),
@@ -283,6 +287,17 @@ fn a_wrong_cameras_document_says_where_and_how_to_mend_it() {
     // A key that is missing has no line of its own: the rule's heading is the next best place.
     let error = cameras_error(&format!("{rule}kind = 'loitering'\nzones = ['yard']\n"));
     assert!(error.contains("cameras.toml:11:") && error.contains("dwell_seconds"), "{error}");
+}
+
+#[test]
+fn a_label_that_the_model_does_not_know_is_refused() {
+    let text = "revision = 1\n[[camera]]\nid = 'c'\ndetect = { url = 'rtsp://h/' }\n[[camera.zone]]\nname = 'z'\n\
+                polygon = [[0,0],[1,0],[1,1]]\n[[camera.rule]]\nname = 'r'\nkind = 'intrusion'\nzones = ['z']\n\
+                labels = ['person', 'motobike'] #<<\n";
+    let (_dir, path) = file("cameras.toml", text);
+    assert!(load_cameras(&path).is_ok());
+    let error = load_cameras_for(&path, &["person", "motorcycle"]).err().map(|e| e.to_string()).unwrap_or_default();
+    assert_points(&error, text, &["motobike", "person, motorcycle"]);
 }
 
 #[test]

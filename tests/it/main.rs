@@ -2,6 +2,7 @@
 
 mod support;
 
+mod camera;
 mod centre;
 mod config;
 mod detect;
