@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use wardwatch::app;
+use wardwatch::app::replay::command::ReplayCommand;
 use wardwatch::base::{Error, ErrorKind, Result};
 use wardwatch::config::Transport;
 
@@ -89,6 +90,9 @@ enum Command {
         start: String,
         #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
         config: PathBuf,
+        /// Stop after so many frames
+        #[arg(long, value_name = "N")]
+        frames: Option<u64>,
         /// Every event revision, one JSON a line
         #[arg(long, value_name = "FILE")]
         events: Option<PathBuf>,
@@ -150,10 +154,10 @@ fn run(command: Command) -> Result<ExitCode> {
             let options = app::probe::ProbeOptions { url, user, password, transport, tls_pin, seconds };
             app::probe::probe(&options, &mut std::io::stdout()).map(done)
         }
-        Command::Replay { video, camera, start, config, events, mot, snapshots } => {
+        Command::Replay { video, camera, start, config, frames, events, mot, snapshots } => {
             app::telemetry::init(None)?;
-            let options = app::replay::ReplayOptions { video, camera, start, config, events, mot, snapshots };
-            app::replay::replay(&options).map(|_| ExitCode::SUCCESS)
+            let command = ReplayCommand { video, camera, start, config, frames, events, mot, snapshots };
+            app::replay::command::run(&command).map(|_| ExitCode::SUCCESS)
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;

@@ -99,7 +99,10 @@ fn check_node(site: &WardwatchConfig, node: &NodeConfig, say: &mut Say<'_>) -> R
                     let at = format!("{}:{}", source.url.host(), source.url.port());
                     match reach(source.url.host(), source.url.port()) {
                         Ok(()) => (what, Outcome::Good(format!("{at} answers"))),
-                        Err(e) => (what, Outcome::Warning(format!("{at} does not answer ({e}); `wardwatch probe` tells more"))),
+                        Err(e) => (
+                            what,
+                            Outcome::Warning(format!("{at} does not answer ({e}); `wardwatch probe` tells more")),
+                        ),
                     }
                 })
             })
@@ -119,7 +122,8 @@ fn media() -> Result<String> {
 }
 
 fn disk(dir: &Path) -> Result<String> {
-    std::fs::create_dir_all(dir).map_err(|e| Error::io("cannot be made", dir, e).hint("check `state_dir` and its owner"))?;
+    std::fs::create_dir_all(dir)
+        .map_err(|e| Error::io("cannot be made", dir, e).hint("check `state_dir` and its owner"))?;
     let probe = tempfile::NamedTempFile::new_in(dir)
         .map_err(|e| Error::io("cannot be written", dir, e).hint("check the owner of `state_dir`"))?;
     drop(probe);

@@ -76,7 +76,8 @@ pub fn probe(options: &ProbeOptions, out: &mut dyn Write) -> Result<()> {
     }
     drop(connection);
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    report(&url, &endpoint, &seen, begun, out).map_err(|e| Error::io("cannot write the report", "standard output", e))?;
+    report(&url, &endpoint, &seen, begun, out)
+        .map_err(|e| Error::io("cannot write the report", "standard output", e))?;
     if seen.frames == 0 {
         return Err(Error::new(ErrorKind::Invalid, "packets came, but no picture could be decoded from them")
             .at(&url)
@@ -134,7 +135,10 @@ fn report(url: &StreamUrl, endpoint: &Endpoint, seen: &Seen, begun: Stamp, out: 
     writeln!(out, "first data  after {:.1} s", first.since(begun).as_secs_f64())?;
     writeln!(out, "decoded     {} of {} pictures", seen.frames, seen.units)?;
     if seen.width > 1280 {
-        writeln!(out, "hint        this is a large stream; give the detector the camera's sub-stream and use this to record")?;
+        writeln!(
+            out,
+            "hint        this is a large stream; give the detector the camera's sub-stream and use this to record"
+        )?;
     }
     writeln!(out, "\n# for cameras.toml")?;
     writeln!(out, "[[camera]]\nid = \"camera-1\"            # your name for it: a-z, 0-9 and -")?;

@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use super::centre::Centre;
 use super::node::{self, NodeOptions};
 use super::{Shutdown, stopped};
+use crate::base::clock::SystemClock;
 use crate::base::{Error, ErrorKind, Result};
 use crate::centre::Notice;
-use crate::base::clock::SystemClock;
 use crate::config::{CentreConfig, MqttConfig, WardwatchConfig, load_site};
 use crate::link::observe;
 use crate::publish::broker::{Broker, Role};
@@ -76,6 +76,9 @@ fn exit_now() {
     std::process::exit(130);
 }
 
+/// Called with the embedded broker once it is up.
+pub(super) type OnBroker = Box<dyn FnOnce(&Broker) + Send>;
+
 /// What [`serve`] runs.
 pub(super) struct Services {
     pub(super) site: WardwatchConfig,
@@ -84,7 +87,7 @@ pub(super) struct Services {
     /// Given what the centre commits, once it listens.
     pub(super) on_centre: Option<oneshot::Sender<broadcast::Receiver<Arc<Notice>>>>,
     /// Told once how to reach the embedded broker as a person.
-    pub(super) on_broker: Option<Box<dyn FnOnce(&Broker) + Send>>,
+    pub(super) on_broker: Option<OnBroker>,
 }
 
 /// Runs every role of the site until `shutdown`.
@@ -110,7 +113,13 @@ pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut 
     let centre = match &site.centre {
         Some(centre) => {
             let mqtt = mqtt(centre.mqtt.as_ref(), Role::Centre)?;
-            Some(CentreOptions { site: site.clone(), centre: centre.clone(), mqtt, metrics: metrics.clone(), on_centre })
+            Some(CentreOptions {
+                site: site.clone(),
+                centre: centre.clone(),
+                mqtt,
+                metrics: metrics.clone(),
+                on_centre,
+            })
         }
         None => None,
     };

@@ -48,7 +48,9 @@ pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|e| {
         Error::new(ErrorKind::Unavailable, "cannot listen")
             .at(address)
-            .hint(format!("another program uses the port; change `listen` in [{key}], or stop it (ss -ltnp shows which)"))
+            .hint(format!(
+                "another program uses the port; change `listen` in [{key}], or stop it (ss -ltnp shows which)"
+            ))
             .source(e)
     })
 }

@@ -35,6 +35,7 @@ fn task(rules: Vec<RuleConfig>, masks: Vec<Polygon>) -> CameraTask {
     let assignment = CameraAssignment {
         id: "cam".parse().expect("valid"),
         config_revision: 1,
+        secrets_generation: 0,
         detect: StreamSettings { transport: Transport::Tcp, latency_ms: 200, tls_pin: None },
         record: None,
         detect_fps: 5.0,

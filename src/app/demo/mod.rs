@@ -204,7 +204,10 @@ async fn print_events(
         }
         let now = tokio::time::Instant::now();
         let (ready, rest) = std::mem::take(&mut waiting).into_iter().partition(|(until, event)| {
-            *until <= now || event.snapshot.is_some() || picture(event, &pictures).is_some() || event.event.snapshot.is_none()
+            *until <= now
+                || event.snapshot.is_some()
+                || picture(event, &pictures).is_some()
+                || event.event.snapshot.is_none()
         });
         waiting = rest;
         for (_, event) in ready {

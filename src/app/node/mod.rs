@@ -23,8 +23,8 @@ use crate::base::clock::SystemClock;
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::config::{CamerasDocument, MqttConfig, NodeConfig, WardwatchConfig};
 use crate::link::observe;
-use crate::publish::presence::CameraStatuses;
 use crate::publish;
+use crate::publish::presence::CameraStatuses;
 use crate::store::{Settings, Store};
 use crate::wire::event::Origin;
 use crate::wire::ipc::{PROTOCOL, WorkerSetup};
@@ -138,12 +138,7 @@ fn report(what: &str, ended: std::result::Result<Result<()>, tokio::task::JoinEr
 fn origin(site: &WardwatchConfig, node: &NodeConfig, clock: &dyn Clock) -> Result<Origin> {
     let timezone = TimeZone::get(&site.timezone)
         .map_err(|e| Error::new(ErrorKind::Config, format!("`{}` is not a time zone", site.timezone)).source(e))?;
-    Ok(Origin {
-        ward: site.ward.clone(),
-        node: node.name.clone(),
-        boot_id: boot_id(clock.now()),
-        timezone,
-    })
+    Ok(Origin { ward: site.ward.clone(), node: node.name.clone(), boot_id: boot_id(clock.now()), timezone })
 }
 
 fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: PathBuf, sink: Sink) -> Result<Fleet> {

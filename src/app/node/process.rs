@@ -97,7 +97,10 @@ impl WorkerProcess {
             Ok(Err(e)) => Err(Error::new(ErrorKind::Internal, "a worker cannot be waited for").source(e)),
             Err(_) => {
                 tracing::warn!(worker = self.index, "does not end; killing it");
-                child.kill().await.map_err(|e| Error::new(ErrorKind::Internal, "a worker cannot be killed").source(e))?;
+                child
+                    .kill()
+                    .await
+                    .map_err(|e| Error::new(ErrorKind::Internal, "a worker cannot be killed").source(e))?;
                 end
             }
         }
@@ -109,8 +112,7 @@ impl WorkerProcess {
         {
             return Err(Error::io("an old worker socket cannot be removed", path, e));
         }
-        let listener =
-            UnixListener::bind(path).map_err(|e| Error::io("a worker's socket cannot be made", path, e))?;
+        let listener = UnixListener::bind(path).map_err(|e| Error::io("a worker's socket cannot be made", path, e))?;
         let mut child = Command::new(&self.program)
             .arg("worker")
             .arg("--socket")

@@ -10,9 +10,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::watch;
 
 use crate::base::telemetry as names;
-use crate::base::types::{
-    CameraCounters, CameraHealth, CameraId, CameraState, EventReport, Phantom, Snapshot,
-};
+use crate::base::types::{CameraCounters, CameraHealth, CameraId, CameraState, EventReport, Phantom, Snapshot};
 use crate::base::{Clock, ErrorKind, Result};
 use crate::publish::presence::CameraStatuses;
 use crate::store::Store;
@@ -179,7 +177,11 @@ impl Sink {
             self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(camera);
             match self.0.store.end_open_events(Some(camera.clone()), now).await {
                 Ok(ended) if !ended.is_empty() => {
-                    tracing::warn!(camera = camera.as_str(), "{} open events were ended with their worker", ended.len());
+                    tracing::warn!(
+                        camera = camera.as_str(),
+                        "{} open events were ended with their worker",
+                        ended.len()
+                    );
                 }
                 Ok(_) => {}
                 Err(e) => tracing::error!(camera = camera.as_str(), "open events stay open until the next start: {e}"),

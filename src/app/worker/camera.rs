@@ -45,7 +45,7 @@ pub(super) struct Shared {
 }
 
 enum TaskInput {
-    Detected(Frame, Vec<Detection>),
+    Detected(Box<(Frame, Vec<Detection>)>),
     Reconfigure(Box<CameraAssignment>),
     Stop,
 }
@@ -142,7 +142,7 @@ impl CameraRuntime {
     pub(super) fn detected(&self, frame: Frame, detections: Vec<Detection>) {
         self.counts.inferred.fetch_add(1, Ordering::Relaxed);
         self.counts.detections.fetch_add(detections.len() as u64, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_)) = self.task.try_send(TaskInput::Detected(frame, detections)) {
+        if let Err(TrySendError::Full(_)) = self.task.try_send(TaskInput::Detected(Box::new((frame, detections)))) {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -303,7 +303,7 @@ impl CameraWorker {
     fn run(mut self, inputs: &Receiver<TaskInput>) {
         loop {
             match inputs.recv_timeout(Duration::from_millis(500)) {
-                Ok(TaskInput::Detected(frame, detections)) => self.step(&frame, &detections),
+                Ok(TaskInput::Detected(seen)) => self.step(&seen.0, &seen.1),
                 Ok(TaskInput::Reconfigure(assignment)) => self.reconfigure(&assignment),
                 // No frame came: what is open ends in its time all the same.
                 Err(RecvTimeoutError::Timeout) => {

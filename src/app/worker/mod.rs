@@ -24,7 +24,9 @@ use crate::base::clock::SystemClock;
 use crate::base::types::{CameraId, Frame};
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::detect::{Detector, Mailbox, Take};
-use crate::wire::ipc::{CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup, WorkerStats};
+use crate::wire::ipc::{
+    CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup, WorkerStats,
+};
 use camera::{CameraRuntime, Shared};
 use outbound::Outbound;
 
@@ -129,11 +131,10 @@ impl Vault {
     /// The secrets of `camera` of at least `generation`.
     fn get(&self, camera: &CameraId, generation: u64) -> Option<CameraSecrets> {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = |s: &mut HashMap<CameraId, CameraSecrets>| s.get(camera).is_none_or(|s| s.generation < generation);
-        let (secrets, _) = self
-            .arrived
-            .wait_timeout_while(secrets, SECRETS_DEADLINE, missing)
-            .unwrap_or_else(PoisonError::into_inner);
+        let missing =
+            |s: &mut HashMap<CameraId, CameraSecrets>| s.get(camera).is_none_or(|s| s.generation < generation);
+        let (secrets, _) =
+            self.arrived.wait_timeout_while(secrets, SECRETS_DEADLINE, missing).unwrap_or_else(PoisonError::into_inner);
         secrets.get(camera).filter(|s| s.generation >= generation).cloned()
     }
 }
@@ -274,12 +275,7 @@ fn detect_loop(
 }
 
 /// Tells the node once a second what has been counted.
-fn stats_loop(
-    cameras: &Cameras,
-    times: &Mutex<Vec<f32>>,
-    outbound: &Outbound,
-    stopping: &(Mutex<bool>, Condvar),
-) {
+fn stats_loop(cameras: &Cameras, times: &Mutex<Vec<f32>>, outbound: &Outbound, stopping: &(Mutex<bool>, Condvar)) {
     loop {
         let stop = stopping.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (stop, _) = stopping

@@ -117,10 +117,8 @@ mod tests {
     fn statistics_replace_statistics_and_lose_no_inference_time() {
         let outbound = Outbound::default();
         for seconds in [0.01, 0.02] {
-            outbound.send(
-                ToNode::Stats(WorkerStats { cameras: vec![], inference_seconds: vec![seconds] }),
-                Bytes::new(),
-            );
+            outbound
+                .send(ToNode::Stats(WorkerStats { cameras: vec![], inference_seconds: vec![seconds] }), Bytes::new());
         }
         outbound.send(ToNode::Bye, Bytes::new());
         outbound.close();

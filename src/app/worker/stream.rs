@@ -224,7 +224,12 @@ impl RateMeter {
 }
 
 /// Reads the ring, decodes what the gate wants, and hands on frames at the wanted rate. Ends with the ring.
-pub(super) fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deliver: Arc<dyn Fn(Frame) + Send + Sync>) {
+pub(super) fn decode_loop(
+    name: &str,
+    stream: &Arc<Stream>,
+    fps: &Arc<Mutex<f32>>,
+    deliver: Arc<dyn Fn(Frame) + Send + Sync>,
+) {
     let mut decoder: Option<(Arc<StreamParams>, Decoder)> = None;
     let mut gate = Gate::new(current(fps));
     let mut gate_fps = current(fps);
