@@ -239,9 +239,11 @@ impl Client {
 
     /// Publishes and waits for the broker's word.
     pub async fn publish(&mut self, message: Message) -> Option<Refusal> {
+        let topic = message.topic.clone();
         self.0.publish(message, 1).expect("room");
         loop {
-            if let Signal::Acked { refused, .. } = self.0.next().await.expect("connected") {
+            let signal = self.0.next().await.unwrap_or_else(|e| panic!("publishing to {topic}: {e}"));
+            if let Signal::Acked { refused, .. } = signal {
                 return refused;
             }
         }
