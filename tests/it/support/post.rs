@@ -188,6 +188,12 @@ impl Running {
         Self { centre, shutdown }
     }
 
+    pub async fn connected(&self) {
+        let mut health = self.centre.health();
+        let connected = tokio::time::timeout(PATIENCE, health.wait_for(|h| h.connected)).await;
+        connected.expect("the centre connects").expect("running");
+    }
+
     pub async fn stop(self) -> Result<()> {
         self.shutdown.send(true).ok();
         self.centre.join().await
