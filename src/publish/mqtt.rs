@@ -115,6 +115,8 @@ impl Connect for MqttConnect {
         Ok(MqttLink {
             client,
             polling: Some(Box::pin(poll(events))),
+            last_words: VecDeque::new(),
+            failure: None,
             handed_over: VecDeque::new(),
             in_flight: HashMap::new(),
             max_packet: max_packet.min(MAX_PACKET),
@@ -134,6 +136,10 @@ async fn poll(mut events: EventLoop) -> (EventLoop, Result<Event, ConnectionErro
 pub struct MqttLink {
     client: AsyncClient,
     polling: Option<Polling>,
+    /// What came in before the connection broke: mosquitto 2.0.11 hangs up right after the acknowledgement that says
+    /// "not authorized", and rumqttc reports the hanging up first.
+    last_words: VecDeque<Event>,
+    failure: Option<Error>,
     /// Tokens whose packet id is not known yet, in the order they will leave.
     handed_over: VecDeque<u64>,
     in_flight: HashMap<u16, u64>,
@@ -175,12 +181,25 @@ impl Link for MqttLink {
 
     async fn next(&mut self) -> Result<Signal<MqttAck>> {
         loop {
-            let polling =
-                self.polling.as_mut().ok_or_else(|| Error::new(ErrorKind::Unavailable, "the connection is over"))?;
-            let (events, event) = polling.await;
-            self.polling = None;
-            let event = event.map_err(explain)?;
-            self.polling = Some(Box::pin(poll(events)));
+            let event = match (self.last_words.pop_front(), &mut self.polling) {
+                (Some(event), _) => event,
+                (None, Some(polling)) => match polling.await {
+                    (events, Ok(event)) => {
+                        self.polling = Some(Box::pin(poll(events)));
+                        event
+                    }
+                    (mut events, Err(e)) => {
+                        self.polling = None;
+                        self.last_words = std::mem::take(&mut events.state.events);
+                        self.failure = Some(explain(e));
+                        continue;
+                    }
+                },
+                (None, None) => {
+                    let over = || Error::new(ErrorKind::Unavailable, "the connection is over");
+                    return Err(self.failure.take().unwrap_or_else(over));
+                }
+            };
             if let Some(signal) = self.understand(event)? {
                 return Ok(signal);
             }

@@ -9,10 +9,10 @@ use crate::store::{Body, Expired, Row};
 /// Rows sent and not receipted at one time.
 pub const WINDOW: usize = 16;
 
-/// Broken connections in a row, each after an objection of the broker, before rows go one at a time.
-const CAREFUL_AFTER: u32 = 2;
+/// Once the broker broke off over something it was sent, so many rows go one at a time: the guilty one is among them.
+const CAREFUL: usize = 2 * WINDOW;
 
-/// Broken connections with one row alone in flight before that row is parked.
+/// Objections with one row alone before the broker until that row is parked.
 const STRIKES: u32 = 2;
 
 /// What happened.
@@ -57,13 +57,21 @@ pub enum Output {
 #[derive(Debug, Default)]
 pub struct Pump {
     max_packet: Option<usize>,
-    /// Sent and not receipted, with the event they belong to.
-    in_flight: HashMap<i64, String>,
+    /// Sent and not receipted.
+    in_flight: HashMap<i64, Sent>,
     fetching: bool,
     drained: bool,
     centre: Option<(bool, String)>,
-    objections: u32,
+    /// Rows that still go one at a time.
+    careful: usize,
     strikes: HashMap<i64, u32>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    event: String,
+    /// The broker has it.
+    acked: bool,
 }
 
 impl Pump {
@@ -74,7 +82,7 @@ impl Pump {
 
     /// Whether waiting longer is pointless: all is receipted, or nobody is there to receipt what was sent.
     pub fn is_done(&self) -> bool {
-        let told = self.drained || self.in_flight.len() >= self.window();
+        let told = self.drained || self.in_flight.len() >= WINDOW;
         told && (self.in_flight.is_empty() || !self.centre_online())
     }
 
@@ -124,12 +132,17 @@ impl Pump {
         out
     }
 
-    fn window(&self) -> usize {
-        if self.objections >= CAREFUL_AFTER { 1 } else { WINDOW }
+    fn room(&self) -> usize {
+        let room = WINDOW.saturating_sub(self.in_flight.len());
+        match self.careful {
+            0 => room,
+            _ if self.in_flight.values().any(|s| !s.acked) => 0,
+            _ => room.min(1),
+        }
     }
 
     fn fetch(&mut self, out: &mut Vec<Output>) {
-        let room = self.window().saturating_sub(self.in_flight.len());
+        let room = self.room();
         if self.max_packet.is_some() && !self.fetching && !self.drained && room > 0 {
             self.fetching = true;
             out.push(Output::Fetch(room));
@@ -146,22 +159,29 @@ impl Pump {
     fn disconnected(&mut self, objection: bool, out: &mut Vec<Output>) {
         self.max_packet = None;
         self.centre = None;
-        if objection && !self.in_flight.is_empty() {
-            self.objections += 1;
-            let alone = self.in_flight.iter().next().filter(|_| self.in_flight.len() == 1);
-            if let Some((&row, event)) = alone {
-                let strikes = self.strikes.entry(row).or_default();
-                *strikes += 1;
-                if *strikes >= STRIKES {
-                    let reason = "the broker breaks off whenever it is sent".to_owned();
-                    out.push(Output::Park { row, event: event.clone(), reason });
-                    self.strikes.remove(&row);
-                    self.in_flight.remove(&row);
-                    self.objections = 0;
-                }
-            }
+        if objection {
+            self.suspect(out);
         }
         self.reset(out);
+    }
+
+    /// The broker broke off over something: one row alone may be guilty, of several one is looked for.
+    fn suspect(&mut self, out: &mut Vec<Output>) {
+        let mut before_broker = self.in_flight.iter().filter(|(_, s)| !s.acked).map(|(row, s)| (*row, s.event.clone()));
+        let Some((row, event)) = before_broker.next() else { return };
+        if before_broker.next().is_some() {
+            self.careful = CAREFUL;
+            return;
+        }
+        drop(before_broker);
+        let strikes = self.strikes.entry(row).or_default();
+        *strikes += 1;
+        if *strikes >= STRIKES {
+            self.strikes.remove(&row);
+            self.careful = 0;
+            let reason = "the broker breaks off whenever it is sent".to_owned();
+            out.push(Output::Park { row, event, reason });
+        }
     }
 
     fn rows(&mut self, rows: Vec<Row>, out: &mut Vec<Output>) {
@@ -169,13 +189,15 @@ impl Pump {
         let Some(max_packet) = self.max_packet else { return };
         self.drained = rows.is_empty();
         let mut send = Vec::new();
+        let mut room = self.room();
         for row in rows {
             let size = packet_size(&row);
             if size > max_packet {
                 let reason = format!("{size} bytes are more than the broker's limit of {max_packet}");
                 out.push(Output::Park { row: row.id, event: row.event, reason });
-            } else if self.in_flight.len() < self.window() && !self.in_flight.contains_key(&row.id) {
-                self.in_flight.insert(row.id, row.event.clone());
+            } else if room > 0 && !self.in_flight.contains_key(&row.id) {
+                room -= 1;
+                self.in_flight.insert(row.id, Sent { event: row.event.clone(), acked: false });
                 send.push(row);
             }
         }
@@ -187,14 +209,16 @@ impl Pump {
     fn acked(&mut self, row: i64, refused: Option<Refusal>, out: &mut Vec<Output>) {
         match refused {
             None => {
-                if self.objections > 0 && self.in_flight.contains_key(&row) {
-                    self.objections = 0;
+                self.strikes.remove(&row);
+                if let Some(sent) = self.in_flight.get_mut(&row) {
+                    sent.acked = true;
+                    self.careful = self.careful.saturating_sub(1);
                 }
             }
             // A row that is merely unlucky waits for its timeout and goes again.
             Some(Refusal { permanent: false, .. }) => {}
             Some(Refusal { reason, .. }) => {
-                if let Some(event) = self.in_flight.remove(&row) {
+                if let Some(Sent { event, .. }) = self.in_flight.remove(&row) {
                     out.push(Output::Park { row, event, reason });
                 }
             }
@@ -264,7 +288,8 @@ mod tests {
         let mut pump = connected();
         pump.step(Input::Rows(vec![row(1, 10), row(2, 10)]));
         let refusal = |permanent| Some(Refusal { permanent, reason: "no".into() });
-        assert_eq!(pump.step(Input::Acked { row: 1, refused: refusal(false) }), [Output::Fetch(14)]);
+        pump.step(Input::Rows(vec![]));
+        assert_eq!(pump.step(Input::Acked { row: 1, refused: refusal(false) }), []);
         let out = pump.step(Input::Acked { row: 2, refused: refusal(true) });
         assert!(matches!(&out[0], Output::Park { row: 2, .. }), "{out:?}");
         assert_eq!(pump.in_flight(), 1);
@@ -281,23 +306,48 @@ mod tests {
         assert_eq!(pump.in_flight(), 0);
     }
 
-    #[test]
-    fn a_row_that_breaks_every_connection_is_found_and_parked() {
+    /// A broker that breaks off when it sees row `poison`, and takes every other row.
+    fn parked_by(poison: i64, rows: i64) -> Option<i64> {
         let mut pump = Pump::default();
-        let mut parked = None;
-        let mut connections = 0;
-        while parked.is_none() {
-            connections += 1;
-            assert!(connections < 10, "never found");
-            let out = pump.step(Input::Connected { max_packet: 10_000 });
-            let Some(Output::Fetch(room)) = out.last() else { panic!("{out:?}") };
-            // Row 1 is the poison: whatever else is in flight, the broker breaks off.
-            pump.step(Input::Rows((1..=*room as i64).map(|n| row(n, 10)).collect()));
-            let out = pump.step(Input::Disconnected { objection: true });
-            parked = out.iter().find_map(|o| if let Output::Park { row, .. } = o { Some(*row) } else { None });
+        let mut taken = HashSet::new();
+        for _ in 0..10 {
+            let mut outputs = pump.step(Input::Connected { max_packet: 10_000 });
+            loop {
+                if let Some(Output::Park { row, .. }) = outputs.iter().find(|o| matches!(o, Output::Park { .. })) {
+                    return Some(*row);
+                }
+                let sent = sent(&outputs);
+                if sent.contains(&poison) {
+                    outputs = pump.step(Input::Disconnected { objection: true });
+                    if let Some(Output::Park { row, .. }) = outputs.first() {
+                        return Some(*row);
+                    }
+                    break;
+                }
+                outputs = match (outputs.last(), sent.first()) {
+                    (Some(Output::Fetch(room)), _) => {
+                        let waiting = (1..=rows).filter(|n| !taken.contains(n)).take(*room);
+                        pump.step(Input::Rows(waiting.map(|n| row(n, 10)).collect()))
+                    }
+                    (_, Some(_)) => {
+                        let acked = sent.iter().flat_map(|row| pump.step(Input::Acked { row: *row, refused: None }));
+                        let outputs = acked.collect();
+                        taken.extend(sent);
+                        outputs
+                    }
+                    _ => break,
+                };
+            }
         }
-        assert_eq!(parked, Some(1));
-        assert_eq!(pump.step(Input::Connected { max_packet: 10_000 }).last(), Some(&Output::Fetch(WINDOW)));
+        None
+    }
+
+    #[test]
+    fn a_row_that_breaks_every_connection_is_found_among_others_and_parked() {
+        for poison in [1, 4, 15, 16] {
+            assert_eq!(parked_by(poison, 20), Some(poison));
+        }
+        assert_eq!(parked_by(1, 1), Some(1));
     }
 
     #[test]

@@ -43,11 +43,13 @@ pub(super) struct Session<'a, L: Link> {
     wiring: &'a mut Wiring,
     pump: Pump,
     board: CameraBoard,
+    /// The broker took something.
+    acked: bool,
 }
 
 impl<'a, L: Link> Session<'a, L> {
     pub(super) fn new(link: L, settings: &'a Settings, wiring: &'a mut Wiring) -> Self {
-        Self { link, settings, wiring, pump: Pump::default(), board: CameraBoard::default() }
+        Self { link, settings, wiring, pump: Pump::default(), board: CameraBoard::default(), acked: false }
     }
 
     /// Runs until something ends it, at most `life`.
@@ -57,7 +59,7 @@ impl<'a, L: Link> Session<'a, L> {
         let end = match self.serve(life).await {
             Ok(end) => end,
             Err(error) => {
-                let worked = self.wiring.clock.now().since(began) >= WORKED;
+                let worked = self.acked || self.wiring.clock.now().since(began) >= WORKED;
                 End::Lost { error, worked }
             }
         };
@@ -142,7 +144,10 @@ impl<'a, L: Link> Session<'a, L> {
                     tracing::error!(reason, "a status message was refused; check the broker's access list");
                 }
             }
-            Signal::Acked { token, refused } => self.feed(Input::Acked { row: token as i64, refused }).await?,
+            Signal::Acked { token, refused } => {
+                self.acked = true;
+                self.feed(Input::Acked { row: token as i64, refused }).await?;
+            }
             Signal::Subscribed => {}
             Signal::Arrived(arrived) => return self.arrived(arrived).await,
         }

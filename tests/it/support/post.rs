@@ -188,6 +188,12 @@ impl Running {
         Self { centre, shutdown }
     }
 
+    pub async fn connected(&self) {
+        let mut health = self.centre.health();
+        let connected = tokio::time::timeout(PATIENCE, health.wait_for(|h| h.connected)).await;
+        connected.expect("the centre connects").expect("running");
+    }
+
     pub async fn stop(self) -> Result<()> {
         self.shutdown.send(true).ok();
         self.centre.join().await
@@ -239,9 +245,11 @@ impl Client {
 
     /// Publishes and waits for the broker's word.
     pub async fn publish(&mut self, message: Message) -> Option<Refusal> {
+        let topic = message.topic.clone();
         self.0.publish(message, 1).expect("room");
         loop {
-            if let Signal::Acked { refused, .. } = self.0.next().await.expect("connected") {
+            let signal = self.0.next().await.unwrap_or_else(|e| panic!("publishing to {topic}: {e}"));
+            if let Signal::Acked { refused, .. } = signal {
                 return refused;
             }
         }
