@@ -34,9 +34,9 @@ fn build(rule: &RuleConfig, places: &Places<'_>) -> Result<Built, KeyError> {
 struct Intrusion {
     zones: Vec<Zone>,
     inertia: u32,
-    /// Frames in a row in which a track was *seen* in a zone. A frame without a detection neither counts nor breaks it.
+    /// Frames in a row in which an object was *seen* in a zone. A frame without a detection neither counts nor breaks it.
     runs: BTreeMap<(u64, usize), u32>,
-    /// Tracks that came in, in this window. What stood still when the window opened (a parked motorbike, a signpost
+    /// Objects that came in, in this window. What stood still when the window opened (a parked motorbike, a signpost
     /// taken for a person) has not come in until it moves.
     admitted: BTreeSet<u64>,
 }
@@ -47,28 +47,28 @@ impl Rule for Intrusion {
         for s in look.subjects.iter().filter(|s| s.seen_now) {
             for (zone, z) in self.zones.iter().enumerate() {
                 if !z.polygon.contains(s.foot) {
-                    self.runs.remove(&(s.track, zone));
+                    self.runs.remove(&(s.object, zone));
                     continue;
                 }
-                let run = self.runs.entry((s.track, zone)).or_default();
+                let run = self.runs.entry((s.object, zone)).or_default();
                 *run = run.saturating_add(1);
                 if *run < self.inertia {
                     continue;
                 }
                 if !s.stationary {
-                    self.admitted.insert(s.track);
+                    self.admitted.insert(s.object);
                 }
-                if self.admitted.contains(&s.track) {
-                    signals.push(Signal::Present { track: s.track, zone });
+                if self.admitted.contains(&s.object) {
+                    signals.push(Signal::Present { object: s.object, zone });
                 }
             }
         }
         signals
     }
 
-    fn forget(&mut self, track: u64) {
-        self.runs.retain(|(t, _), _| *t != track);
-        self.admitted.remove(&track);
+    fn forget(&mut self, object: u64) {
+        self.runs.retain(|(o, _), _| *o != object);
+        self.admitted.remove(&object);
     }
 
     fn reset(&mut self) {
