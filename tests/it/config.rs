@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use wardwatch::app::camera::{load_cameras, load_cameras_for};
 use wardwatch::config::{Sharing, load_site};
 use wardwatch::rules;
+use wardwatch::wire::ipc::{self, CameraAssignment, ToWorker};
 
 const CANARY: &str = "kanarienvogel";
 
@@ -61,6 +62,20 @@ fn the_examples_load_as_they_are() {
     assert_eq!(first, kinds, "the first camera shows every kind of rule");
     assert!(document.cameras[0].rules.iter().all(|r| r.schedule.is_none()), "a recording of any hour must show them");
     assert!(document.cameras.iter().any(|c| c.sharing == Sharing::Listed && c.rules.is_empty()));
+}
+
+#[test]
+fn a_camera_arrives_at_its_worker_as_it_was_configured() {
+    let document = load_cameras(&root().join("cameras.example.toml")).expect("the example loads");
+    for camera in &document.cameras {
+        let sent = ToWorker::Assign(Box::new(CameraAssignment::new(camera, 1, Vec::new())));
+        let mut decoder = ipc::Decoder::default();
+        decoder.push(&ipc::encode(&sent, &[]).expect("fits"));
+        let (got, _) = decoder.pull::<ToWorker>().expect("well formed").expect("whole");
+        assert_eq!(got, sent);
+        let ToWorker::Assign(got) = got else { panic!("another message") };
+        assert!(got.rules.iter().all(|r| rules::check(r, &got.zones, &got.lines).is_ok()));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod ingest;
 mod replay;
 mod rules;
 mod run;
+mod scenes;
 mod store;
 mod tidy;
 mod track;
