@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use wardwatch::app::camera::{load_cameras, load_cameras_for};
 use wardwatch::config::{Sharing, load_site};
 use wardwatch::rules;
@@ -333,6 +334,56 @@ fn a_secret_is_read_from_its_file() {
     let document = load_cameras(&path).expect("valid");
     assert_eq!(document.cameras[0].detect.password.as_ref().map(|p| p.expose()), Some(CANARY));
     assert!(!format!("{document:?}").contains(CANARY));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn however_a_document_is_mangled_the_error_names_the_file_and_no_secret(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(vec![
+            "", "[", "]", "\"", "'", "=", "{", "}", "#", "\n", " ", "4711", "x", "\\", "ữ", "${", "0.5,", "true",
+        ]), 0usize..12), 1..6),
+    ) {
+        let mut text = read("cameras.example.toml").replace(
+            "# password = \"file:/etc/wardwatch/ngo-12-dau\"",
+            &format!("password = \"{CANARY}\""),
+        );
+        for (at, insert, remove) in edits {
+            // Anywhere, right beside the secret too, but never inside it.
+            let mut chars: Vec<char> = text.chars().collect();
+            let place = at.index(chars.len());
+            let end = (place + remove).min(chars.len());
+            chars.splice(place..end, insert.chars());
+            let mangled: String = chars.into_iter().collect();
+            if mangled.contains(CANARY) {
+                text = mangled;
+            }
+        }
+        let (_dir, path) = file("cameras.toml", &text);
+        if let Err(e) = load_cameras(&path) {
+            let error = format!("{e} {e:?}");
+            prop_assert!(error.contains("cameras.toml"), "{error}");
+            prop_assert!(!error.contains(CANARY), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_left_without_quotes_or_under_a_wrong_key_does_not_show(
+        key in prop::sample::select(vec!["password", "pasword", "password.x", "user", "url", "tls_pin"]),
+        value in prop::sample::select(vec![
+            "\"kanarienvogel\"", "'kanarienvogel'", "kanarienvogel", "\"kanarienvogel", "[\"kanarienvogel\"]", "{ x = 'kanarienvogel' }",
+            "\"\"\"\nkanarienvogel\"\"\"", "kanarienvogel.x", "\"kanarienvogel\" 1",
+        ]),
+    ) {
+        let address = if key == "url" { "" } else { "url = 'rtsp://h/'\n" };
+        let text = format!("revision = 1\n[[camera]]\nid = 'c'\n[camera.detect]\n{address}{key} = {value}\n");
+        let (_dir, path) = file("cameras.toml", &text);
+        if let Err(e) = load_cameras(&path) {
+            let error = format!("{e} {e:?}");
+            prop_assert!(!error.contains(CANARY), "{error}\n{text}");
+        }
+    }
 }
 
 /// Fenced `toml` blocks of a document; the word after `toml` says which file they belong to.
