@@ -92,6 +92,8 @@ struct Subject {
     seen_now: bool,
     /// Has not moved for long.
     stationary: bool,
+    /// How far it has been from where it was first seen, in heights of its box.
+    moved: f32,
 }
 
 /// One frame as a rule sees it.

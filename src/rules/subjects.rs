@@ -58,6 +58,9 @@ pub(super) struct Known {
     shown: Stamp,
     /// Where its foot was in the last frame that it was detected in, and when.
     seen: (Stamp, Point),
+    /// Where its foot was first, and how far from there it has been, in heights of its box.
+    origin: Point,
+    moved: f32,
     trail: Trail,
 }
 
@@ -96,6 +99,8 @@ impl Memory {
                         stationary: false,
                         shown: scene.now,
                         seen: (scene.now, bbox.foot()),
+                        origin: bbox.foot(),
+                        moved: 0.0,
                         trail: Trail::default(),
                     }
                 }
@@ -122,6 +127,7 @@ impl Memory {
         (known.stationary, known.shown) = (t.stationary, scene.now);
         if t.seen_now {
             known.seen = (scene.now, bbox.foot());
+            known.moved = known.moved.max(heights(known.origin, bbox.foot(), bbox.height(), scene));
             known.trail.push(scene.now, bbox.foot());
         }
     }
@@ -129,11 +135,7 @@ impl Memory {
     /// The track that `t` most likely continues: not detected in this frame, of the same class and size, and last
     /// detected where `t` can have come from.
     fn lost_like(&self, t: &Track, bbox: &RelativeBox, scene: &Scene<'_>) -> Option<u64> {
-        let aspect = scene.width as f32 / scene.height.max(1) as f32;
-        let heights_away = |k: &Known| {
-            let (foot, was) = (bbox.foot(), k.seen.1);
-            ((foot.x - was.x) * aspect).hypot(foot.y - was.y) / bbox.height().max(k.bbox.height()).max(1e-3)
-        };
+        let heights_away = |k: &Known| heights(k.seen.1, bbox.foot(), bbox.height().max(k.bbox.height()), scene);
         self.known
             .iter()
             .filter(|(_, k)| !k.seen_now && k.label == t.label && scene.now.since(k.seen.0) <= LINK_WITHIN)
@@ -167,6 +169,7 @@ impl Memory {
                 height: k.bbox.height(),
                 seen_now: k.seen_now,
                 stationary: k.stationary,
+                moved: k.moved,
             })
             .collect()
     }
@@ -175,6 +178,12 @@ impl Memory {
     pub(super) fn path(&self, track: u64, start: Stamp) -> Vec<PathPoint> {
         self.known.get(&track).map(|k| k.trail.path(start)).unwrap_or_default()
     }
+}
+
+/// The distance between two points of the picture, in heights of a box on it.
+fn heights(a: Point, b: Point, height: f32, scene: &Scene<'_>) -> f32 {
+    let aspect = scene.width as f32 / scene.height.max(1) as f32;
+    ((a.x - b.x) * aspect).hypot(a.y - b.y) / height.max(1e-3)
 }
 
 /// A way of bounded length: when it is full, every other point of it goes and the next ones come half as often.

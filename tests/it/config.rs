@@ -244,6 +244,10 @@ fn a_wrong_cameras_document_says_where_and_how_to_mend_it() {
         (format!("{rule}kind = 'intrusion'\nzones = 'yard' #<<\n"), &["zones", "sequence"]),
         (format!("{rule}kind = 'line_crossing'\nline = 'gat' #<<\n"), &["gat", "its lines: gate"]),
         (format!("{rule}kind = 'line_crossing'\nline = 'gate'\ndirection = 'up' #<<\n"), &["up", "left_to_right"]),
+        (
+            format!("{rule}kind = 'intrusion'\nzones = ['yard']\nmin_move = 11 #<<\n"),
+            &["min_move", "between 0 and 10", "height"],
+        ),
         (format!("{rule}kind = 'line_crossing'\nline = 'gate'\nmargin = 3 #<<\n"), &["margin", "between 0 and 1"]),
         (format!("{rule}kind = 'loitering'\nzones = ['yard']\ndwell_seconds = 0 #<<\n"), &["dwell_seconds", "seconds"]),
         (format!("{rule}kind = 'loitering'\nzones = ['yard']\ndwell_seconds = 'long' #<<\n"), &["dwell_seconds"]),

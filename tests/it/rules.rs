@@ -41,7 +41,7 @@ pub fn rule(name: &str, kind: &str, params: &str) -> RuleConfig {
 }
 
 pub fn intrusion() -> RuleConfig {
-    rule("yard", "intrusion", "zones = ['yard']\ngrace_seconds = 2")
+    rule("yard", "intrusion", "zones = ['yard']\ngrace_seconds = 2\nmin_move = 0")
 }
 
 pub fn crossing() -> RuleConfig {
@@ -216,7 +216,7 @@ fn labels_score_and_height_decide_who_counts() {
 
 #[test]
 fn a_group_is_one_event_and_a_new_zone_is_news() {
-    let mut config = rule("both", "intrusion", "zones = ['yard', 'back']");
+    let mut config = rule("both", "intrusion", "zones = ['yard', 'back']\nmin_move = 0");
     config.cooldown = Duration::ZERO;
     let mut w = World::new(&[config]);
     let mut reports = w.frame(&[person(1, 0.45)]);
@@ -343,6 +343,23 @@ fn what_is_parked_when_the_window_opens_is_not_an_intruder_until_it_moves() {
     }
     let rolling = Track { stationary: false, ..parked };
     assert_eq!(started(&w.frame(&[rolling])), 1);
+}
+
+#[test]
+fn a_thing_that_only_looks_like_a_person_does_not_move() {
+    let mut config = intrusion();
+    config.params.remove("min_move");
+    let mut w = World::new(&[config]);
+    // A tenth of its height to and fro is a detector's jitter.
+    for i in 0..500u32 {
+        assert!(w.frame(&[person(1, 0.45 + 0.005 * (i % 3) as f32)]).is_empty());
+    }
+    // It takes half a step, and is no thing.
+    assert_eq!(started(&w.frame(&[person(1, 0.475)])), 1);
+    // Who has walked up to the zone has moved already.
+    let mut reports = w.empty(10.0);
+    reports.extend(w.stand(2, 0.38, 1.0));
+    assert_eq!(started(&w.frame(&[person(2, 0.405)])), 1);
 }
 
 #[test]

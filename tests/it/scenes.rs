@@ -78,7 +78,7 @@ proptest! {
         hidden in prop::collection::vec(any::<bool>(), 64), cooldown in 0u64..20, inertia in 1u32..5,
         births in prop::option::of(prop::collection::vec(0usize..60, 6)),
     ) {
-        let mut rules = [intrusion(), crossing(), loitering(3.0), rule("b", "intrusion", "zones=['yard','back']")];
+        let mut rules = [intrusion(), crossing(), loitering(3.0), rule("b", "intrusion", "zones=['yard','back']\nmin_move=0")];
         for r in &mut rules {
             (r.cooldown, r.inertia) = (Duration::from_secs(cooldown), inertia);
         }
