@@ -45,7 +45,7 @@ struct Active {
     config: RuleConfig,
     built: Built,
     schedule: Option<Schedule>,
-    /// Tracks that have had their event.
+    /// Objects that have had their event.
     alerted: BTreeSet<u64>,
     /// Crossings by objects that are not sure enough yet.
     pending: Vec<(u64, Direction, Stamp)>,
@@ -92,8 +92,8 @@ impl RuleSet {
         let now = scene.now;
         let suspect = self.clocks_disagree(scene);
         self.last_frame = Some((now, scene.camera_time_ms));
-        for track in self.memory.update(scene) {
-            self.rules.iter_mut().for_each(|r| r.forget(track));
+        for object in self.memory.update(scene) {
+            self.rules.iter_mut().for_each(|r| r.forget(object));
         }
         let mut out = self.close_windows(now, suspect);
         for rule in &mut self.rules {
@@ -248,17 +248,17 @@ impl Active {
         self.schedule.as_ref().is_none_or(|s| s.is_open(now))
     }
 
-    fn forget(&mut self, track: u64) {
-        self.built.logic.forget(track);
-        self.alerted.remove(&track);
+    fn forget(&mut self, object: u64) {
+        self.built.logic.forget(object);
+        self.alerted.remove(&object);
     }
 
-    /// Whether a track has what it takes to start or join an event. Judged at the signal, not before: a person who is
+    /// Whether an object has what it takes to start or join an event. Judged at the signal, not before: a person who is
     /// sure only after the line has still crossed it.
-    fn qualifies(&self, track: u64, memory: &Memory) -> bool {
+    fn qualifies(&self, object: u64, memory: &Memory) -> bool {
         memory
-            .get(track)
-            .is_some_and(|k| k.best_score >= self.config.min_score && k.bbox.height() >= self.config.min_height)
+            .object(object)
+            .is_some_and(|(_, k)| k.best_score >= self.config.min_score && k.bbox.height() >= self.config.min_height)
     }
 
     fn is_quiet(&self, place: usize, now: Stamp) -> bool {
@@ -270,15 +270,15 @@ impl Active {
         let mut crossings = std::mem::take(&mut self.pending);
         for signal in signals {
             match *signal {
-                Signal::Present { track, zone } => self.present(track, zone, turn),
-                Signal::Crossed { track, direction } => crossings.push((track, direction, now)),
+                Signal::Present { object, zone } => self.present(object, zone, turn),
+                Signal::Crossed { object, direction } => crossings.push((object, direction, now)),
             }
         }
         for crossing in crossings {
-            let (track, direction, when) = crossing;
-            if self.qualifies(track, turn.memory) {
+            let (object, direction, when) = crossing;
+            if self.qualifies(object, turn.memory) {
                 if !self.is_quiet(0, now) {
-                    self.begin(track, Vec::new(), Some(direction), turn);
+                    self.begin(object, Vec::new(), Some(direction), turn);
                 }
             } else if now.since(when) <= PENDING {
                 self.pending.push(crossing);
@@ -286,27 +286,29 @@ impl Active {
         }
     }
 
-    fn present(&mut self, track: u64, zone: usize, turn: &mut Turn<'_>) {
+    fn present(&mut self, object: u64, zone: usize, turn: &mut Turn<'_>) {
         let now = turn.scene.now;
-        let (Some(known), Some(place)) = (turn.memory.get(track), self.built.zones.get(zone)) else { return };
+        let (Some((track, known)), Some(place)) = (turn.memory.object(object), self.built.zones.get(zone)) else {
+            return;
+        };
         let mut mine = turn.book.open.iter_mut().filter(|e| e.rule == self.config.name);
         // Whoever takes part already does so whatever size or score it has now.
-        if let Some(event) = mine.find(|e| e.tracks.contains(&track)) {
-            return event.present(track, place, now, known.best_score);
+        if let Some(event) = mine.find(|e| e.objects.contains(&object)) {
+            return event.present(object, track, place, now, known.best_score);
         }
-        if self.alerted.contains(&track) || self.is_quiet(zone, now) || !self.qualifies(track, turn.memory) {
+        if self.alerted.contains(&object) || self.is_quiet(zone, now) || !self.qualifies(object, turn.memory) {
             return;
         }
         let young = turn.book.open.iter_mut().find(|e| e.rule == self.config.name && e.takes_in(now));
         match young {
-            Some(event) => event.present(track, place, now, known.best_score),
-            None => self.begin(track, vec![place.clone()], None, turn),
+            Some(event) => event.present(object, track, place, now, known.best_score),
+            None => self.begin(object, vec![place.clone()], None, turn),
         }
-        self.alerted.insert(track);
+        self.alerted.insert(object);
     }
 
-    fn begin(&self, track: u64, zones: Vec<Zone>, direction: Option<Direction>, turn: &mut Turn<'_>) {
-        let Some(known) = turn.memory.get(track) else { return };
+    fn begin(&self, object: u64, zones: Vec<Zone>, direction: Option<Direction>, turn: &mut Turn<'_>) {
+        let Some((track, known)) = turn.memory.object(object) else { return };
         let beginning = Beginning {
             id: turn.ids.next(turn.scene.now, &self.config.name),
             rule: &self.config.name,
@@ -316,6 +318,7 @@ impl Active {
             zones,
             line: self.built.line.clone(),
             direction,
+            object,
             track,
         };
         turn.book.begin(beginning, turn.scene, known);

@@ -2,8 +2,8 @@
 //!
 //! - Objects that enter a rule's zones while an event of that rule is young join it: one alert for one group. An event
 //!   that has been open for [`JOIN`] takes nobody in any more: who comes then deserves an alert of their own.
-//! - A track is alerted once by a zone rule. Whoever stays is no news: an event that has been open for [`LONGEST`]
-//!   ends, and its tracks start no other. A line fires at each crossing.
+//! - An object is alerted once by a zone rule. Whoever stays is no news: an event that has been open for [`LONGEST`]
+//!   ends, and its objects start no other. A line fires at each crossing.
 //! - Times inside an event run on the monotonic clock from its start, so they never go backwards; when the wall clock
 //!   jumps the event says so.
 
@@ -52,7 +52,8 @@ pub(super) struct OpenEvent {
     pub(super) zones: Vec<Zone>,
     pub(super) line: Option<NamedLine>,
     direction: Option<Direction>,
-    pub(super) tracks: Vec<u64>,
+    pub(super) objects: Vec<u64>,
+    tracks: Vec<u64>,
     /// Who takes part in the frame of `last_present`.
     present: Vec<u64>,
     /// The most that took part in one frame: a tracker that loses someone and finds them again under another number makes
@@ -100,6 +101,7 @@ pub(super) struct Beginning<'a> {
     pub(super) zones: Vec<Zone>,
     pub(super) line: Option<NamedLine>,
     pub(super) direction: Option<Direction>,
+    pub(super) object: u64,
     pub(super) track: u64,
 }
 
@@ -124,8 +126,9 @@ impl Book {
             zones: b.zones,
             line: b.line,
             direction: b.direction,
+            objects: vec![b.object],
             tracks: vec![b.track],
-            present: vec![b.track],
+            present: vec![b.object],
             count: 1,
             best: Best {
                 track: b.track,
@@ -216,17 +219,20 @@ impl OpenEvent {
         now.since(self.started) <= JOIN
     }
 
-    /// `track` takes part in this frame, in `zone`.
-    pub(super) fn present(&mut self, track: u64, zone: &Zone, now: Stamp, score: f32) {
+    /// `object`, tracked as `track`, takes part in this frame, in `zone`.
+    pub(super) fn present(&mut self, object: u64, track: u64, zone: &Zone, now: Stamp, score: f32) {
         if self.last_present != now {
             self.present.clear();
             self.last_present = now;
         }
-        if !self.present.contains(&track) {
-            self.present.push(track);
+        if !self.present.contains(&object) {
+            self.present.push(object);
             self.count = self.count.max(self.present.len() as u32);
         }
         self.score = self.score.max(score);
+        if !self.objects.contains(&object) {
+            self.objects.push(object);
+        }
         if !self.tracks.contains(&track) {
             self.tracks.push(track);
         }
@@ -277,7 +283,7 @@ impl OpenEvent {
     fn report(&mut self, now: Stamp, phase: Phase, memory: &Memory, header: &Header<'_>) -> EventReport {
         self.last_report = now;
         self.news = false;
-        // A track that is long over has no way any more: keep what was known of it.
+        // A track that is over, or continued by another, has no way any more: keep what was known of it.
         let path = memory.path(self.best.track, self.started);
         if !path.is_empty() {
             self.path = path;

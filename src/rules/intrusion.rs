@@ -20,13 +20,29 @@ struct Params {
     /// The event ends when nobody was seen in the zones for this long.
     #[serde(default = "default_grace")]
     grace_seconds: f64,
+    /// How far an object must have moved since it was first seen, in heights of its own.
+    #[serde(default = "default_move")]
+    min_move: f32,
+}
+
+/// Well above the jitter of a still thing's box, and half a step of a person.
+fn default_move() -> f32 {
+    0.2
 }
 
 fn build(rule: &RuleConfig, places: &Places<'_>) -> Result<Built, KeyError> {
     let params: Params = read_keys(&rule.params)?;
     let zones = places.zones(&params.zones)?;
-    let logic =
-        Intrusion { zones: zones.clone(), inertia: rule.inertia, runs: BTreeMap::new(), admitted: BTreeSet::new() };
+    let logic = Intrusion {
+        zones: zones.clone(),
+        inertia: rule.inertia,
+        min_move: params.min_move,
+        runs: BTreeMap::new(),
+        admitted: BTreeSet::new(),
+    };
+    if !(0.0..=10.0).contains(&params.min_move) {
+        return Err(KeyError::new("min_move", "min_move must be between 0 and 10").hint("1 is the object's own height"));
+    }
     let grace = seconds("grace_seconds", params.grace_seconds, 0.5, 600.0)?;
     Ok(Built { logic: Box::new(logic), zones, line: None, grace })
 }
@@ -34,10 +50,11 @@ fn build(rule: &RuleConfig, places: &Places<'_>) -> Result<Built, KeyError> {
 struct Intrusion {
     zones: Vec<Zone>,
     inertia: u32,
-    /// Frames in a row in which a track was *seen* in a zone. A frame without a detection neither counts nor breaks it.
+    min_move: f32,
+    /// Frames in a row in which an object was *seen* in a zone. A frame without a detection neither counts nor breaks it.
     runs: BTreeMap<(u64, usize), u32>,
-    /// Tracks that came in, in this window. What stood still when the window opened (a parked motorbike, a signpost
-    /// taken for a person) has not come in until it moves.
+    /// Objects that came in, in this window. What stood still when the window opened (a parked motorbike) or has never
+    /// moved at all (a signpost, a shadow that only looks like a person) has not come in until it moves.
     admitted: BTreeSet<u64>,
 }
 
@@ -47,28 +64,28 @@ impl Rule for Intrusion {
         for s in look.subjects.iter().filter(|s| s.seen_now) {
             for (zone, z) in self.zones.iter().enumerate() {
                 if !z.polygon.contains(s.foot) {
-                    self.runs.remove(&(s.track, zone));
+                    self.runs.remove(&(s.object, zone));
                     continue;
                 }
-                let run = self.runs.entry((s.track, zone)).or_default();
+                let run = self.runs.entry((s.object, zone)).or_default();
                 *run = run.saturating_add(1);
                 if *run < self.inertia {
                     continue;
                 }
-                if !s.stationary {
-                    self.admitted.insert(s.track);
+                if !s.stationary && s.moved >= self.min_move {
+                    self.admitted.insert(s.object);
                 }
-                if self.admitted.contains(&s.track) {
-                    signals.push(Signal::Present { track: s.track, zone });
+                if self.admitted.contains(&s.object) {
+                    signals.push(Signal::Present { object: s.object, zone });
                 }
             }
         }
         signals
     }
 
-    fn forget(&mut self, track: u64) {
-        self.runs.retain(|(t, _), _| *t != track);
-        self.admitted.remove(&track);
+    fn forget(&mut self, object: u64) {
+        self.runs.retain(|(o, _), _| *o != object);
+        self.admitted.remove(&object);
     }
 
     fn reset(&mut self) {

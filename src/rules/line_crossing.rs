@@ -1,6 +1,6 @@
 //! Line crossing: an object walks through a line, one way, the other, or either.
 //!
-//! A track has a *settled* side, which changes only when it was seen on the other side, farther from the line than a
+//! An object has a *settled* side, which changes only when it was seen on the other side, farther from the line than a
 //! margin, several frames in a row: whoever stands on the line does not fire. It counts as a crossing only if the way in
 //! between led through the segment itself and not past its ends.
 
@@ -101,7 +101,7 @@ impl LineCrossing {
         let distance = line.distance(foot);
         // The side of the first sighting, wherever it is: whoever steps out of a gate that the line is drawn across is
         // first seen in the gate.
-        let w = self.walkers.entry(s.track).or_insert(Walker { settled: distance > 0.0, run: 0, net: 0, last: foot });
+        let w = self.walkers.entry(s.object).or_insert(Walker { settled: distance > 0.0, run: 0, net: 0, last: foot });
         if line.crossed_by(w.last, foot) {
             w.net += if distance > 0.0 { -1 } else { 1 };
         }
@@ -128,12 +128,12 @@ impl LineCrossing {
 impl Rule for LineCrossing {
     fn look(&mut self, look: &Look<'_>) -> Vec<Signal> {
         let seen = look.subjects.iter().filter(|s| s.seen_now);
-        seen.filter_map(|s| self.walk(s, look.aspect).map(|direction| Signal::Crossed { track: s.track, direction }))
+        seen.filter_map(|s| self.walk(s, look.aspect).map(|direction| Signal::Crossed { object: s.object, direction }))
             .collect()
     }
 
-    fn forget(&mut self, track: u64) {
-        self.walkers.remove(&track);
+    fn forget(&mut self, object: u64) {
+        self.walkers.remove(&object);
     }
 
     fn reset(&mut self) {

@@ -55,7 +55,7 @@ impl Rule for Loitering {
         let mut signals = Vec::new();
         for s in look.subjects.iter().filter(|s| s.seen_now) {
             for (zone, z) in self.zones.iter().enumerate() {
-                let key = (s.track, zone);
+                let key = (s.object, zone);
                 if self.stays.get(&key).is_some_and(|stay| look.now.since(stay.last_inside) > self.gap) {
                     self.stays.remove(&key);
                 }
@@ -69,15 +69,15 @@ impl Rule for Loitering {
                 stay.last_inside = look.now;
                 stay.run = stay.run.saturating_add(1);
                 if look.now.since(stay.since) >= self.dwell && stay.run >= self.inertia {
-                    signals.push(Signal::Present { track: s.track, zone });
+                    signals.push(Signal::Present { object: s.object, zone });
                 }
             }
         }
         signals
     }
 
-    fn forget(&mut self, track: u64) {
-        self.stays.retain(|(t, _), _| *t != track);
+    fn forget(&mut self, object: u64) {
+        self.stays.retain(|(o, _), _| *o != object);
     }
 
     fn reset(&mut self) {

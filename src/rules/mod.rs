@@ -82,7 +82,8 @@ struct Built {
 /// One object as a rule sees it; it has passed the rule's own filters.
 #[derive(Clone, Copy, Debug)]
 struct Subject {
-    track: u64,
+    /// The same number while it is the same object, whatever its tracker calls it.
+    object: u64,
     /// Where it stands, relative to the picture.
     foot: Point,
     /// Height of its box as a fraction of the picture's height.
@@ -91,6 +92,8 @@ struct Subject {
     seen_now: bool,
     /// Has not moved for long.
     stationary: bool,
+    /// How far it has been from where it was first seen, in heights of its box.
+    moved: f32,
 }
 
 /// One frame as a rule sees it.
@@ -98,7 +101,7 @@ struct Look<'a> {
     now: Stamp,
     /// Width over height of the picture.
     aspect: f32,
-    /// In the order of their track ids.
+    /// In a stable order.
     subjects: &'a [Subject],
 }
 
@@ -106,9 +109,9 @@ struct Look<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Signal {
     /// It is where the rule watches, in `zone` (index into [`Built::zones`]); said again in every frame it is seen there.
-    Present { track: u64, zone: usize },
+    Present { object: u64, zone: usize },
     /// It has crossed the line; said once.
-    Crossed { track: u64, direction: Direction },
+    Crossed { object: u64, direction: Direction },
 }
 
 /// The heart of a rule kind.
@@ -116,8 +119,8 @@ trait Rule: Send {
     /// Looks at one frame. Frames come in the order of time.
     fn look(&mut self, look: &Look<'_>) -> Vec<Signal>;
 
-    /// The track is over for good.
-    fn forget(&mut self, track: u64);
+    /// The object is over for good.
+    fn forget(&mut self, object: u64);
 
     /// The schedule's window has closed: nothing seen so far counts in the next one.
     fn reset(&mut self);

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use wardwatch::app::camera::{load_cameras, load_cameras_for};
 use wardwatch::config::{Sharing, load_site};
 use wardwatch::rules;
+use wardwatch::wire::ipc::{self, CameraAssignment, ToWorker};
 
 const CANARY: &str = "kanarienvogel";
 
@@ -61,6 +63,20 @@ fn the_examples_load_as_they_are() {
     assert_eq!(first, kinds, "the first camera shows every kind of rule");
     assert!(document.cameras[0].rules.iter().all(|r| r.schedule.is_none()), "a recording of any hour must show them");
     assert!(document.cameras.iter().any(|c| c.sharing == Sharing::Listed && c.rules.is_empty()));
+}
+
+#[test]
+fn a_camera_arrives_at_its_worker_as_it_was_configured() {
+    let document = load_cameras(&root().join("cameras.example.toml")).expect("the example loads");
+    for camera in &document.cameras {
+        let sent = ToWorker::Assign(Box::new(CameraAssignment::new(camera, 1, Vec::new())));
+        let mut decoder = ipc::Decoder::default();
+        decoder.push(&ipc::encode(&sent, &[]).expect("fits"));
+        let (got, _) = decoder.pull::<ToWorker>().expect("well formed").expect("whole");
+        assert_eq!(got, sent);
+        let ToWorker::Assign(got) = got else { panic!("another message") };
+        assert!(got.rules.iter().all(|r| rules::check(r, &got.zones, &got.lines).is_ok()));
+    }
 }
 
 #[test]
@@ -228,6 +244,10 @@ fn a_wrong_cameras_document_says_where_and_how_to_mend_it() {
         (format!("{rule}kind = 'intrusion'\nzones = 'yard' #<<\n"), &["zones", "sequence"]),
         (format!("{rule}kind = 'line_crossing'\nline = 'gat' #<<\n"), &["gat", "its lines: gate"]),
         (format!("{rule}kind = 'line_crossing'\nline = 'gate'\ndirection = 'up' #<<\n"), &["up", "left_to_right"]),
+        (
+            format!("{rule}kind = 'intrusion'\nzones = ['yard']\nmin_move = 11 #<<\n"),
+            &["min_move", "between 0 and 10", "height"],
+        ),
         (format!("{rule}kind = 'line_crossing'\nline = 'gate'\nmargin = 3 #<<\n"), &["margin", "between 0 and 1"]),
         (format!("{rule}kind = 'loitering'\nzones = ['yard']\ndwell_seconds = 0 #<<\n"), &["dwell_seconds", "seconds"]),
         (format!("{rule}kind = 'loitering'\nzones = ['yard']\ndwell_seconds = 'long' #<<\n"), &["dwell_seconds"]),
@@ -318,6 +338,56 @@ fn a_secret_is_read_from_its_file() {
     let document = load_cameras(&path).expect("valid");
     assert_eq!(document.cameras[0].detect.password.as_ref().map(|p| p.expose()), Some(CANARY));
     assert!(!format!("{document:?}").contains(CANARY));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn however_a_document_is_mangled_the_error_names_the_file_and_no_secret(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(vec![
+            "", "[", "]", "\"", "'", "=", "{", "}", "#", "\n", " ", "4711", "x", "\\", "ữ", "${", "0.5,", "true",
+        ]), 0usize..12), 1..6),
+    ) {
+        let mut text = read("cameras.example.toml").replace(
+            "# password = \"file:/etc/wardwatch/ngo-12-dau\"",
+            &format!("password = \"{CANARY}\""),
+        );
+        for (at, insert, remove) in edits {
+            // Anywhere, right beside the secret too, but never inside it.
+            let mut chars: Vec<char> = text.chars().collect();
+            let place = at.index(chars.len());
+            let end = (place + remove).min(chars.len());
+            chars.splice(place..end, insert.chars());
+            let mangled: String = chars.into_iter().collect();
+            if mangled.contains(CANARY) {
+                text = mangled;
+            }
+        }
+        let (_dir, path) = file("cameras.toml", &text);
+        if let Err(e) = load_cameras(&path) {
+            let error = format!("{e} {e:?}");
+            prop_assert!(error.contains("cameras.toml"), "{error}");
+            prop_assert!(!error.contains(CANARY), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_left_without_quotes_or_under_a_wrong_key_does_not_show(
+        key in prop::sample::select(vec!["password", "pasword", "password.x", "user", "url", "tls_pin"]),
+        value in prop::sample::select(vec![
+            "\"kanarienvogel\"", "'kanarienvogel'", "kanarienvogel", "\"kanarienvogel", "[\"kanarienvogel\"]", "{ x = 'kanarienvogel' }",
+            "\"\"\"\nkanarienvogel\"\"\"", "kanarienvogel.x", "\"kanarienvogel\" 1",
+        ]),
+    ) {
+        let address = if key == "url" { "" } else { "url = 'rtsp://h/'\n" };
+        let text = format!("revision = 1\n[[camera]]\nid = 'c'\n[camera.detect]\n{address}{key} = {value}\n");
+        let (_dir, path) = file("cameras.toml", &text);
+        if let Err(e) = load_cameras(&path) {
+            let error = format!("{e} {e:?}");
+            prop_assert!(!error.contains(CANARY), "{error}\n{text}");
+        }
+    }
 }
 
 /// Fenced `toml` blocks of a document; the word after `toml` says which file they belong to.

@@ -12,6 +12,7 @@ mod publish;
 mod replay;
 mod rules;
 mod run;
+mod scenes;
 mod store;
 mod tidy;
 mod track;
