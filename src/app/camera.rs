@@ -7,21 +7,23 @@ use jiff::tz::TimeZone;
 
 use crate::base::types::{CameraId, EventReport, Frame, Snapshot, Track};
 use crate::base::{Error, ErrorKind, Result, Stamp};
-use crate::config::{self, CamerasDocument, KeyError, SnapshotConfig};
+use crate::config::{self, CamerasDocument, DetectConfig, KeyError, SnapshotConfig};
+use crate::detect::manifest::Manifest;
 use crate::privacy::Masks;
 use crate::rules::{self, IdSource, RuleSet, Scene, Settings};
 use crate::snapshot;
 use crate::wire::ipc::CameraAssignment;
 
-/// Reads and validates `cameras.toml` with the rules' own checks.
+/// Reads and validates `cameras.toml` with the rules' own checks, and its labels against the model's.
 ///
 /// # Errors
-/// Names file, line, key and mend.
-pub fn load_cameras(path: &Path) -> Result<CamerasDocument> {
-    config::load_cameras(path, &rules::check)
+/// Names file, line, key and mend; also when the model's manifest cannot be read.
+pub fn load_cameras(path: &Path, detect: &DetectConfig) -> Result<CamerasDocument> {
+    let manifest = Manifest::read(&detect.models_dir, &detect.model)?;
+    load_cameras_for(path, &manifest.labels)
 }
 
-/// [`load_cameras`] that also refuses a rule whose labels the model does not know: it would never fire, in silence.
+/// [`load_cameras`] for a model that knows `model_labels`.
 ///
 /// # Errors
 /// Names file, line, key and mend.

@@ -81,7 +81,7 @@ fn check_node(site: &WardwatchConfig, node: &NodeConfig, say: &mut Say<'_>) -> R
     say("detector", outcome(detector))?;
     say("node's disk", outcome(disk(&node.state_dir)))?;
     say("node's port", outcome(port(&node.listen.to_string())))?;
-    let document = match load_cameras(&node.cameras) {
+    let document = match load_cameras(&node.cameras, &site.detect) {
         Ok(document) => document,
         Err(e) => return say("cameras", Outcome::Bad(e)),
     };

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use wardwatch::app::camera::{load_cameras, load_cameras_for};
-use wardwatch::config::{Sharing, load_site};
+use wardwatch::app::camera::{self, load_cameras_for};
+use wardwatch::base::Result;
+use wardwatch::config::{CamerasDocument, DetectConfig, Provider, Sharing, load_site};
 use wardwatch::rules;
 use wardwatch::wire::ipc::{self, CameraAssignment, ToWorker};
 
@@ -26,6 +27,17 @@ fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     let path = dir.path().join(name);
     std::fs::write(&path, text).expect("writable");
     (dir, path)
+}
+
+/// The document as a node with the default model reads it.
+fn load_cameras(path: &Path) -> Result<CamerasDocument> {
+    let detect = DetectConfig {
+        model: "yolox-nano".into(),
+        models_dir: root().join("models"),
+        runtime: PathBuf::new(),
+        provider: Provider::Cpu,
+    };
+    camera::load_cameras(path, &detect)
 }
 
 fn site_error(text: &str) -> String {
@@ -69,7 +81,7 @@ fn the_examples_load_as_they_are() {
 fn a_camera_arrives_at_its_worker_as_it_was_configured() {
     let document = load_cameras(&root().join("cameras.example.toml")).expect("the example loads");
     for camera in &document.cameras {
-        let sent = ToWorker::Assign(Box::new(CameraAssignment::new(camera, 1, Vec::new())));
+        let sent = ToWorker::Assign(Box::new(CameraAssignment::new(camera, 1, 1, Vec::new())));
         let mut decoder = ipc::Decoder::default();
         decoder.push(&ipc::encode(&sent, &[]).expect("fits"));
         let (got, _) = decoder.pull::<ToWorker>().expect("well formed").expect("whole");

@@ -21,7 +21,7 @@ use super::camera::load_cameras;
 use super::{Shutdown, boot_id, join, stopped, thread};
 use crate::base::clock::SystemClock;
 use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::config::{CamerasDocument, MqttConfig, NodeConfig, WardwatchConfig};
+use crate::config::{CamerasDocument, DetectConfig, MqttConfig, NodeConfig, WardwatchConfig};
 use crate::link::observe;
 use crate::publish;
 use crate::publish::presence::CameraStatuses;
@@ -52,7 +52,7 @@ pub struct NodeOptions {
 pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shutdown: Shutdown) -> Result<()> {
     let NodeOptions { site, node, mqtt, program, metrics } = options;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut document = load_cameras(&node.cameras)?;
+    let mut document = load_cameras(&node.cameras, &site.detect)?;
     let listener = observe::bind(node.listen, "node").await?;
     let run_dir = private_dir(&node.state_dir.join("run"))?;
     let origin = origin(&site, &node, clock.as_ref())?;
@@ -109,7 +109,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     stopped(&mut shutdown).await;
                     break;
                 }
-                if let Some(newer) = reread(&node.cameras, &document) {
+                if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
                     fleet.apply(&newer);
                     document = newer;
                 }
@@ -164,8 +164,8 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
 }
 
 /// The document as it is on disk, if it may replace `current`.
-fn reread(path: &Path, current: &CamerasDocument) -> Option<CamerasDocument> {
-    match load_cameras(path) {
+fn reread(path: &Path, detect: &DetectConfig, current: &CamerasDocument) -> Option<CamerasDocument> {
+    match load_cameras(path, detect) {
         Err(e) => {
             tracing::error!("the cameras document is not applied, revision {} stays: {e}", current.revision);
             None

@@ -42,7 +42,7 @@ pub fn run(command: &ReplayCommand) -> Result<Summary> {
         .node
         .as_ref()
         .ok_or_else(|| Error::new(ErrorKind::Config, "has no [node] and so no cameras").at(command.config.display()))?;
-    let document = load_cameras(&node.cameras)?;
+    let document = load_cameras(&node.cameras, &site.detect)?;
     let camera = document.cameras.iter().find(|c| c.id.as_str() == command.camera).ok_or_else(|| {
         let known: Vec<&str> = document.cameras.iter().map(|c| c.id.as_str()).collect();
         Error::new(ErrorKind::Config, format!("there is no camera `{}`", command.camera))
