@@ -1,1 +1,3 @@
 //! Helpers of the integration tests, one file a concern.
+
+pub mod onnx;
