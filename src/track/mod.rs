@@ -113,8 +113,10 @@ impl Tracker {
         let now = step.now;
         let strong = |d: &Detection| d.score >= t.strong;
         let weak = |d: &Detection| d.score < t.strong;
-        self.associate(step, t.match_strong, true, Object::confirmed, strong);
-        self.associate(step, t.match_weak, true, |o| o.confirmed() && o.unseen(now) <= t.weak_memory, weak);
+        // What was in view for a while stands its ground against passers-by, though it may yet prove a phantom.
+        let first = |o: &Object| o.confirmed() || o.seen_seconds >= ESTABLISHED;
+        self.associate(step, t.match_strong, true, first, strong);
+        self.associate(step, t.match_weak, true, |o| first(o) && o.unseen(now) <= t.weak_memory, weak);
         self.associate(step, t.match_tentative, false, |o| !o.confirmed(), |_| true);
     }
 
@@ -134,7 +136,11 @@ impl Tracker {
         let pairs = assign(rows.len() + ghosts, columns.len(), |r, c| {
             let d = step.found[columns[c]];
             match rows.get(r) {
-                Some(o) => self.likeness(&self.objects[*o], d, step).map(|s| s - least),
+                Some(o) => {
+                    let o = &self.objects[*o];
+                    let weight = if o.confirmed() { 1.0 } else { self.tuning.phantom_weight };
+                    self.likeness(o, d, step).map(|s| (s - least) * weight)
+                }
                 None => self
                     .phantoms
                     .likeness(r - rows.len(), d, step.size)

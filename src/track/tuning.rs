@@ -45,8 +45,8 @@ pub struct Tuning {
     pub sure_patience: f32,
     /// Keeps still while its foot stays within so many heights of its anchor.
     pub still: f32,
-    /// Share of its likeness with which a phantom competes against tracks for a detection: who was seen to walk up to it
-    /// goes first.
+    /// Share of its likeness with which a phantom, or what may prove one, competes against tracks for a detection: who
+    /// was seen to walk up to it goes first.
     pub phantom_weight: f64,
     /// A track that has looked like a phantom for so many times `phantom_seconds` has left unseen, and is the phantom.
     pub haunting: f32,

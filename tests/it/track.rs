@@ -172,6 +172,22 @@ fn somebody_who_passes_in_front_of_a_phantom_keeps_his_track_and_the_phantom_sta
 }
 
 #[test]
+fn a_signpost_is_learned_although_people_pass_it_from_the_start() {
+    let mut scene = Scene::new(10.0, Vec::new());
+    let frames = scene.play(60.0, |s, f| {
+        // Every six seconds somebody, each a little further down the picture.
+        let (n, t) = ((s / 6.0).floor(), s % 6.0);
+        let walker = detection("person", -20.0 + 40.0 * t, 80.0 + 4.0 * n, (26.0, 70.0), 0.75);
+        let hides = (walker.bbox.centre().0 - 38.0).abs() < 14.0;
+        signpost(f).filter(|_| !hides).into_iter().chain([jittered(&walker, f, 1.5)]).collect()
+    });
+    let after = scene.play(20.0, |_, f| signpost(f).into_iter().collect());
+    assert_eq!(ids(&frames).len(), 10);
+    assert!(after[40..].iter().all(Vec::is_empty));
+    assert_eq!(scene.tracker.phantoms().len(), 1);
+}
+
+#[test]
 fn somebody_who_stops_right_in_front_of_a_phantom_keeps_his_track() {
     let mut scene = Scene::new(10.0, Vec::new());
     scene.play(30.0, |_, f| signpost(f).into_iter().collect());
