@@ -3,6 +3,8 @@
 //! Time is the file's own, counted from a given start, so the same file gives the same bytes on every run. Whoever needs
 //! more than tracks (rules, snapshots) watches frame by frame through [`Observer`].
 
+pub mod command;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -37,6 +39,11 @@ pub struct ReplayOptions {
 
 /// Sees every frame with what was found in it, in order. An error ends the replay.
 pub trait Observer {
+    /// The frame as the detector is to see it: with the camera's masks burned in.
+    fn prepare(&mut self, frame: Frame) -> Frame {
+        frame
+    }
+
     /// One frame. `tracks` are the confirmed ones after this frame; the moment is `frame.arrived`.
     fn step(&mut self, frame: &Frame, tracks: &[Track]) -> Result<()>;
 }
@@ -86,6 +93,7 @@ pub fn replay(options: &ReplayOptions, clock: &dyn Clock, observer: &mut dyn Obs
     while options.frames.is_none_or(|most| frames < most)
         && let Some(frame) = video.next_frame()?
     {
+        let frame = observer.prepare(frame);
         let found: Vec<Detection> = detector.detect(&frame)?;
         let now = tracker.step(&found, frame.width, frame.height, frame.arrived);
         frames += 1;

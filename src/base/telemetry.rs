@@ -40,3 +40,9 @@ pub const CENTRE_DUPLICATES: &str = "wardwatch_centre_duplicates_total";
 pub const CENTRE_REFUSED: &str = "wardwatch_centre_refused_total";
 /// Seconds from a frame's arrival at its node to the centre's commit.
 pub const COMMIT_SECONDS: &str = "wardwatch_arrival_to_commit_seconds";
+/// Messages kept aside because the broker or the centre would not take them.
+pub const PARKED: &str = "wardwatch_outbox_parked_total";
+/// Times another node was seen under this node's name.
+pub const NAME_CONFLICTS: &str = "wardwatch_node_name_conflicts_total";
+/// Times the mosquitto child was started again after it ended.
+pub const BROKER_RESTARTS: &str = "wardwatch_broker_restarts_total";

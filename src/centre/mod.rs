@@ -1,1 +1,23 @@
-//! L4: the command centre: receive, commit, receipt.
+//! L4: the command centre: receives what the nodes publish, keeps it, tells its listeners.
+//!
+//! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `notice` is what listeners hear.
+
+pub mod message;
+mod notice;
+pub mod receive;
+pub mod store;
+
+pub use notice::{CommittedEvent, Notice};
+
+/// How the centre stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// A connection to the broker stands and the subscriptions are in force.
+    pub connected: bool,
+    /// Why there is no connection.
+    pub trouble: Option<String>,
+    /// Why nothing can be committed.
+    pub store_trouble: Option<String>,
+    /// Messages refused since the start.
+    pub refused: u64,
+}

@@ -66,7 +66,7 @@ pub struct Event {
     pub label: String,
     /// Best detection score, 0 to 1.
     pub score: f32,
-    /// Objects taking part.
+    /// The most objects that took part at one time.
     pub count: u32,
     /// Track numbers within the camera.
     pub tracks: Vec<u64>,
@@ -194,6 +194,39 @@ impl Event {
     pub fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
             .map_err(|e| Error::new(ErrorKind::Internal, "an event cannot be written as JSON").source(e))
+    }
+
+    /// The JSON as published, always below [`MAX_BYTES`]: what an event can do without is left out until it fits.
+    pub fn to_bounded_json(mut self) -> Result<Vec<u8>> {
+        let shorten: [fn(&mut Self); 4] = [
+            |e| e.path = e.path.iter().copied().step_by(4).collect(),
+            |e| e.zones.iter_mut().for_each(|z| z.polygon.clear()),
+            |e| e.path.clear(),
+            |e| {
+                e.tracks.truncate(64);
+                e.zones.truncate(16);
+            },
+        ];
+        for step in shorten {
+            let json = self.to_json()?;
+            if json.len() < MAX_BYTES {
+                return Ok(json);
+            }
+            step(&mut self);
+        }
+        let json = self.to_json()?;
+        if json.len() < MAX_BYTES {
+            return Ok(json);
+        }
+        Err(Error::new(ErrorKind::Invalid, format!("event {} does not fit into {MAX_BYTES} bytes", self.id)))
+    }
+
+    /// The JSON Schema, as in `docs/event.schema.json`. Unknown fields are allowed: later versions may add some.
+    pub fn json_schema() -> Result<String> {
+        let schema = schemars::schema_for!(Event);
+        serde_json::to_string_pretty(&schema)
+            .map(|text| text + "\n")
+            .map_err(|e| Error::new(ErrorKind::Internal, "the event schema cannot be written as JSON").source(e))
     }
 }
 

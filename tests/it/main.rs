@@ -2,12 +2,17 @@
 
 mod support;
 
+mod camera;
 mod centre;
+mod config;
 mod detect;
+mod event;
 mod ingest;
+mod publish;
 mod replay;
 mod rules;
 mod run;
+mod scenes;
 mod store;
 mod tidy;
 mod track;

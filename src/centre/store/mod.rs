@@ -1,0 +1,131 @@
+//! What the centre keeps, behind a trait, so that a city may put another database behind it.
+//!
+//! A commit is all or nothing and on disk when it returns: only then may a message be acknowledged and receipted.
+
+mod files;
+pub mod sqlite;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::Result;
+use crate::base::types::CameraId;
+use crate::wire::event::Event;
+use crate::wire::status::{CameraStatus, PeerStatus};
+
+pub use sqlite::SqliteStore;
+
+/// A checked message of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    Event {
+        node: String,
+        event: Box<Event>,
+        /// As it was published.
+        json: Bytes,
+        /// UTC milliseconds, from the event's own times.
+        times: EventTimes,
+    },
+    Snapshot {
+        node: String,
+        camera: CameraId,
+        event: String,
+        sha256: String,
+        jpeg: Bytes,
+    },
+    /// `None`: the retained message was removed.
+    Node {
+        node: String,
+        status: Option<PeerStatus>,
+    },
+    /// `None`: the retained message was removed.
+    Camera {
+        node: String,
+        camera: CameraId,
+        status: Option<CameraStatus>,
+    },
+}
+
+/// An event's times as numbers, UTC milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTimes {
+    pub started_ms: i64,
+    pub updated_ms: i64,
+    pub ended_ms: Option<i64>,
+    pub arrived_ms: i64,
+}
+
+/// What became of an [`Item`]. All but `Conflict` are on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not known before. `newest`: no newer revision of the event had come. `snapshot`: its picture, if it is
+    /// here already.
+    Event { newest: bool, snapshot: Option<PathBuf> },
+    /// A new picture, or a known one for another event.
+    Snapshot { path: PathBuf },
+    /// A status was replaced.
+    Status,
+    /// Known already, byte for byte.
+    Duplicate,
+    /// Another content was committed under the same event and revision; the first stays.
+    Conflict,
+}
+
+/// An event as the centre shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEvent {
+    pub node: String,
+    /// The newest revision that came.
+    pub event: Event,
+    /// Its picture, if the file is here.
+    pub snapshot: Option<PathBuf>,
+    /// UTC milliseconds.
+    pub first_committed_ms: i64,
+    pub committed_ms: i64,
+}
+
+/// A camera with what it counts for now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredCamera {
+    pub node: String,
+    pub camera: String,
+    pub status: CameraStatus,
+    /// Its node is online, in the run that said so: only then `status` counts.
+    pub current: bool,
+}
+
+/// A node's last word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredNode {
+    pub node: String,
+    pub status: PeerStatus,
+}
+
+/// The centre's memory. Cloneable handles to one store.
+pub trait CentreStore: Clone + Send + Sync + 'static {
+    /// Commits a batch; one outcome for each item, in order. On an error nothing of it is committed.
+    ///
+    /// Errors: `Exhausted` when the disk is full, `Io`, `Corrupt`.
+    fn commit(&self, batch: Arc<Vec<Item>>, now_ms: i64) -> impl Future<Output = Result<Vec<Outcome>>> + Send;
+
+    /// The last events by start, newest first.
+    fn events(&self, limit: usize) -> impl Future<Output = Result<Vec<StoredEvent>>> + Send;
+
+    /// One event.
+    fn event(&self, node: String, id: String) -> impl Future<Output = Result<Option<StoredEvent>>> + Send;
+
+    /// Every revision of an event that came, in order, as published.
+    fn revisions(&self, node: String, id: String) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// All nodes.
+    fn nodes(&self) -> impl Future<Output = Result<Vec<StoredNode>>> + Send;
+
+    /// All cameras.
+    fn cameras(&self) -> impl Future<Output = Result<Vec<StoredCamera>>> + Send;
+
+    /// Where the picture with this SHA-256 (lower-case hex) is, if it is here.
+    fn snapshot(&self, sha256: String) -> impl Future<Output = Result<Option<PathBuf>>> + Send;
+}

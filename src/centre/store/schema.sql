@@ -1,0 +1,75 @@
+-- The centre's database, version 1. A change here needs a step in `UPGRADES` (src/centre/store/sqlite.rs).
+-- Times are UTC milliseconds; `committed_ms` is when the centre had it on disk.
+
+-- The newest revision of every event, as the centre shows it. An event is (node, id).
+CREATE TABLE event (
+  node TEXT NOT NULL,
+  id TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  revision INTEGER NOT NULL,            -- the newest that came; it may be any, and older ones may come later
+  phase TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  rule TEXT NOT NULL,
+  label TEXT NOT NULL,
+  started_ms INTEGER NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  ended_ms INTEGER,
+  snapshot TEXT,                        -- SHA-256; the picture itself may come later
+  first_committed_ms INTEGER NOT NULL,
+  committed_ms INTEGER NOT NULL,
+  PRIMARY KEY (node, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_started ON event (started_ms);
+CREATE INDEX event_camera ON event (node, camera, started_ms);
+
+-- Every revision as it was published, byte for byte.
+CREATE TABLE revision (
+  node TEXT NOT NULL,
+  id TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  boot_id TEXT NOT NULL,
+  json TEXT NOT NULL,
+  committed_ms INTEGER NOT NULL,
+  PRIMARY KEY (node, id, revision),
+  FOREIGN KEY (node, id) REFERENCES event (node, id)
+) STRICT;
+
+-- Pictures by content; the file is snapshots/<2 hex>/<2 hex>/<sha256>.jpg beside this database.
+CREATE TABLE snapshot (
+  sha256 TEXT PRIMARY KEY,
+  bytes INTEGER NOT NULL,
+  committed_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Which event a picture came with. It may come before its event, so nothing refers to `event`.
+CREATE TABLE event_snapshot (
+  node TEXT NOT NULL,
+  event TEXT NOT NULL,
+  sha256 TEXT NOT NULL REFERENCES snapshot (sha256),
+  camera TEXT NOT NULL,
+  committed_ms INTEGER NOT NULL,
+  PRIMARY KEY (node, event, sha256)
+) STRICT, WITHOUT ROWID;
+
+-- What nodes last said of themselves.
+CREATE TABLE node (
+  name TEXT PRIMARY KEY,
+  state TEXT NOT NULL,
+  version TEXT NOT NULL,
+  boot_id TEXT NOT NULL,
+  since TEXT NOT NULL,
+  committed_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What nodes last said of their cameras. Counts only while the node is online and in the same run.
+CREATE TABLE camera (
+  node TEXT NOT NULL,
+  name TEXT NOT NULL,
+  boot_id TEXT NOT NULL,
+  state TEXT NOT NULL,
+  json TEXT NOT NULL,
+  committed_ms INTEGER NOT NULL,
+  PRIMARY KEY (node, name)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,311 @@
+//! The centre's store on SQLite and files: for one ward on one machine. One writer thread, group commit.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Serialize;
+
+use super::files::Files;
+use super::{CentreStore, EventTimes, Item, Outcome, StoredCamera, StoredEvent, StoredNode};
+use crate::base::types::{CameraId, Phase, Severity};
+use crate::base::{Error, ErrorKind, Result};
+use crate::store::sqlite::{self as shared, Schema, durable, fault};
+use crate::store::thread;
+use crate::wire::event::Event;
+use crate::wire::status::{CameraStatus, PeerState, PeerStatus};
+
+/// The centre's schema.
+pub const SCHEMA: Schema = Schema { fresh: include_str!("schema.sql"), upgrades: UPGRADES };
+
+/// Forward steps, oldest first: the first leads from version 1 to 2.
+const UPGRADES: &[&str] = &[];
+
+const COMMIT: &str = "cannot commit what came";
+const READ: &str = "cannot read the centre's database";
+
+/// The way to the store.
+#[derive(Clone)]
+pub struct SqliteStore {
+    handle: thread::Handle<Database>,
+}
+
+/// The loop that does the work; `app` runs it on a thread of its own.
+pub type Writer = thread::Writer<Database>;
+
+/// The database on its thread. Only the store's own calls see it.
+pub struct Database {
+    connection: Connection,
+    files: Files,
+    _lock: std::fs::File,
+}
+
+impl thread::Database for Database {
+    fn close(self) {
+        if let Err((_, e)) = self.connection.close() {
+            tracing::warn!(error = %e, "the database did not close cleanly; it is checked at the next start");
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens `<directory>/centre.db` and `<directory>/snapshots`. The path is where a corrupt database was put.
+    /// Errors: see [`shared::open`].
+    pub fn open(directory: &Path, now_ms: i64) -> Result<(Self, Writer, Option<PathBuf>)> {
+        let opened = shared::open(&directory.join("centre.db"), SCHEMA, now_ms)?;
+        let files = Files::new(directory.join("snapshots"))?;
+        let database = Database { connection: opened.connection, files, _lock: opened.lock };
+        let (handle, writer) = thread::pair(database);
+        Ok((Self { handle }, writer, opened.quarantined))
+    }
+}
+
+impl CentreStore for SqliteStore {
+    async fn commit(&self, batch: Arc<Vec<Item>>, now_ms: i64) -> Result<Vec<Outcome>> {
+        self.handle.call(move |db| db.commit(&batch, now_ms)).await
+    }
+
+    async fn events(&self, limit: usize) -> Result<Vec<StoredEvent>> {
+        let sql = format!("{EVENT} ORDER BY e.started_ms DESC, e.id DESC LIMIT ?1");
+        self.handle.call(move |db| db.list(&sql, [limit as i64], |db, r| db.stored_event(r))).await
+    }
+
+    async fn event(&self, node: String, id: String) -> Result<Option<StoredEvent>> {
+        let sql = format!("{EVENT} WHERE e.node = ?1 AND e.id = ?2");
+        Ok(self.handle.call(move |db| db.list(&sql, [node, id], |db, r| db.stored_event(r))).await?.pop())
+    }
+
+    async fn revisions(&self, node: String, id: String) -> Result<Vec<String>> {
+        let sql = "SELECT json FROM revision WHERE node = ?1 AND id = ?2 ORDER BY revision";
+        self.handle.call(move |db| db.list(sql, [node, id], |_, r| column(r, 0))).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<StoredNode>> {
+        let sql = "SELECT name, state, version, boot_id, since FROM node ORDER BY name";
+        self.handle.call(move |db| db.list(sql, [], |_, r| stored_node(r))).await
+    }
+
+    async fn cameras(&self) -> Result<Vec<StoredCamera>> {
+        let sql = "SELECT c.node, c.name, c.json,
+                     EXISTS (SELECT 1 FROM node n
+                             WHERE n.name = c.node AND n.state = 'online' AND n.boot_id = c.boot_id)
+                   FROM camera c ORDER BY c.node, c.name";
+        self.handle.call(move |db| db.list(sql, [], |_, r| stored_camera(r))).await
+    }
+
+    async fn snapshot(&self, sha256: String) -> Result<Option<PathBuf>> {
+        self.handle.call(move |db| present(&db.connection, &db.files, Some(&sha256))).await
+    }
+}
+
+const EVENT: &str = "SELECT e.node, r.json, e.snapshot, e.first_committed_ms, e.committed_ms
+  FROM event e JOIN revision r ON r.node = e.node AND r.id = e.id AND r.revision = e.revision";
+
+impl Database {
+    fn commit(&mut self, batch: &[Item], now_ms: i64) -> Result<Vec<Outcome>> {
+        // Files first: a row without its file would be a lie, a file without its row is merely repeated.
+        for item in batch {
+            if let Item::Snapshot { sha256, jpeg, .. } = item {
+                self.files.keep(sha256, jpeg)?;
+            }
+        }
+        let Self { connection, files, .. } = self;
+        durable(connection, COMMIT, |tx| batch.iter().map(|item| commit_one(tx, files, item, now_ms)).collect())
+    }
+
+    fn list<T>(
+        &mut self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        read: impl Fn(&Self, &Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(|e| fault(READ, e))?;
+        let mut rows = statement.query(values).map_err(|e| fault(READ, e))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(|e| fault(READ, e))? {
+            found.push(read(self, row)?);
+        }
+        Ok(found)
+    }
+
+    fn stored_event(&self, r: &Row<'_>) -> Result<StoredEvent> {
+        let json: String = column(r, 1)?;
+        let sha256: Option<String> = column(r, 2)?;
+        Ok(StoredEvent {
+            node: column(r, 0)?,
+            event: parse(&json)?,
+            snapshot: present(&self.connection, &self.files, sha256.as_deref())?,
+            first_committed_ms: column(r, 3)?,
+            committed_ms: column(r, 4)?,
+        })
+    }
+}
+
+fn column<T: rusqlite::types::FromSql>(r: &Row<'_>, index: usize) -> Result<T> {
+    r.get(index).map_err(|e| fault(READ, e))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|e| Error::new(ErrorKind::Corrupt, "a stored document cannot be read").source(e))
+}
+
+fn text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|e| Error::new(ErrorKind::Internal, "a document cannot be written as JSON").source(e))
+}
+
+fn present(connection: &Connection, files: &Files, sha256: Option<&str>) -> Result<Option<PathBuf>> {
+    let Some(sha256) = sha256 else { return Ok(None) };
+    connection
+        .prepare_cached("SELECT 1 FROM snapshot WHERE sha256 = ?1")
+        .and_then(|mut s| s.exists([sha256]))
+        .map(|there| there.then(|| files.path(sha256)))
+        .map_err(|e| fault(READ, e))
+}
+
+fn stored_node(r: &Row<'_>) -> Result<StoredNode> {
+    let state: String = column(r, 1)?;
+    let state = parse::<PeerState>(&format!("\"{state}\""))?;
+    let status = PeerStatus { state, version: column(r, 2)?, boot_id: column(r, 3)?, since: column(r, 4)? };
+    Ok(StoredNode { node: column(r, 0)?, status })
+}
+
+fn stored_camera(r: &Row<'_>) -> Result<StoredCamera> {
+    let json: String = column(r, 2)?;
+    Ok(StoredCamera { node: column(r, 0)?, camera: column(r, 1)?, status: parse(&json)?, current: column(r, 3)? })
+}
+
+fn commit_one(tx: &Transaction<'_>, files: &Files, item: &Item, now_ms: i64) -> Result<Outcome> {
+    match item {
+        Item::Event { node, event, json, times } => commit_event(tx, files, node, event, json, *times, now_ms),
+        Item::Snapshot { node, camera, event, sha256, jpeg } => {
+            let new =
+                commit_snapshot(tx, node, camera, event, (sha256, jpeg.len()), now_ms).map_err(|e| fault(COMMIT, e))?;
+            Ok(if new { Outcome::Snapshot { path: files.path(sha256) } } else { Outcome::Duplicate })
+        }
+        Item::Node { node, status } => commit_node(tx, node, status.as_ref(), now_ms),
+        Item::Camera { node, camera, status } => commit_camera(tx, node, camera, status.as_ref(), now_ms),
+    }
+}
+
+fn commit_event(
+    tx: &Transaction<'_>,
+    files: &Files,
+    node: &str,
+    event: &Event,
+    json: &[u8],
+    times: EventTimes,
+    now_ms: i64,
+) -> Result<Outcome> {
+    let json = std::str::from_utf8(json)
+        .map_err(|e| Error::new(ErrorKind::Invalid, "an event's JSON is not UTF-8").source(e))?;
+    let known: Option<String> = tx
+        .prepare_cached("SELECT json FROM revision WHERE node = ?1 AND id = ?2 AND revision = ?3")
+        .and_then(|mut s| s.query_row(params![node, event.id, event.revision], |r| r.get(0)).optional())
+        .map_err(|e| fault(COMMIT, e))?;
+    if let Some(known) = known {
+        return Ok(if known == json { Outcome::Duplicate } else { Outcome::Conflict });
+    }
+    let sha256 = event.snapshot.as_ref().map(|s| s.sha256.as_str());
+    let newest = apply_newest(tx, node, event, sha256, times, now_ms).map_err(|e| fault(COMMIT, e))?;
+    tx.prepare_cached(
+        "INSERT INTO revision (node, id, revision, seq, boot_id, json, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .and_then(|mut s| s.execute(params![node, event.id, event.revision, event.seq, event.boot_id, json, now_ms]))
+    .map_err(|e| fault(COMMIT, e))?;
+    Ok(Outcome::Event { newest, snapshot: present(tx, files, sha256)? })
+}
+
+/// Makes `event` the one that is shown unless a newer revision came before.
+fn apply_newest(
+    tx: &Transaction<'_>,
+    node: &str,
+    event: &Event,
+    sha256: Option<&str>,
+    times: EventTimes,
+    now_ms: i64,
+) -> rusqlite::Result<bool> {
+    let changed = tx
+        .prepare_cached(
+            "INSERT INTO event (node, id, camera, revision, phase, severity, kind, rule, label, started_ms, updated_ms,
+               ended_ms, snapshot, first_committed_ms, committed_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)
+             ON CONFLICT (node, id) DO UPDATE SET camera = excluded.camera, revision = excluded.revision,
+               phase = excluded.phase, severity = excluded.severity, kind = excluded.kind, rule = excluded.rule,
+               label = excluded.label, started_ms = excluded.started_ms, updated_ms = excluded.updated_ms,
+               ended_ms = excluded.ended_ms, snapshot = excluded.snapshot, committed_ms = excluded.committed_ms
+             WHERE excluded.revision > event.revision",
+        )?
+        .execute(params![
+            node,
+            event.id,
+            event.camera,
+            event.revision,
+            Phase::from(event.phase).as_str(),
+            Severity::from(event.severity).as_str(),
+            event.kind,
+            event.rule,
+            event.label,
+            times.started_ms,
+            times.updated_ms,
+            times.ended_ms,
+            sha256,
+            now_ms,
+        ])?;
+    Ok(changed > 0)
+}
+
+fn commit_snapshot(
+    tx: &Transaction<'_>,
+    node: &str,
+    camera: &CameraId,
+    event: &str,
+    (sha256, bytes): (&str, usize),
+    now_ms: i64,
+) -> rusqlite::Result<bool> {
+    tx.prepare_cached("INSERT OR IGNORE INTO snapshot (sha256, bytes, committed_ms) VALUES (?1, ?2, ?3)")?
+        .execute(params![sha256, bytes as i64, now_ms])?;
+    let new = tx
+        .prepare_cached(
+            "INSERT OR IGNORE INTO event_snapshot (node, event, sha256, camera, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![node, event, sha256, camera.as_str(), now_ms])?;
+    Ok(new > 0)
+}
+
+fn commit_node(tx: &Transaction<'_>, node: &str, status: Option<&PeerStatus>, now_ms: i64) -> Result<Outcome> {
+    let done = match status {
+        Some(s) => {
+            let state = match s.state {
+                PeerState::Online => "online",
+                PeerState::Stopping => "stopping",
+                PeerState::Offline => "offline",
+            };
+            tx.execute(
+                "INSERT OR REPLACE INTO node (name, state, version, boot_id, since, committed_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![node, state, s.version, s.boot_id, s.since, now_ms],
+            )
+        }
+        None => tx.execute("DELETE FROM node WHERE name = ?1", [node]),
+    };
+    done.map(|_| Outcome::Status).map_err(|e| fault(COMMIT, e))
+}
+
+fn commit_camera(
+    tx: &Transaction<'_>,
+    node: &str,
+    camera: &CameraId,
+    status: Option<&CameraStatus>,
+    now_ms: i64,
+) -> Result<Outcome> {
+    let done = match status {
+        Some(s) => tx.execute(
+            "INSERT OR REPLACE INTO camera (node, name, boot_id, state, json, committed_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![node, camera.as_str(), s.boot_id, s.state, text(s)?, now_ms],
+        ),
+        None => tx.execute("DELETE FROM camera WHERE node = ?1 AND name = ?2", [node, camera.as_str()]),
+    };
+    done.map(|_| Outcome::Status).map_err(|e| fault(COMMIT, e))
+}

@@ -1,0 +1,73 @@
+-- The node's database, version 1. A change here needs a step in `UPGRADES` (src/store/mod.rs); a test compares both ways.
+
+-- Counters and marks. `seq` (integer): the last sequence number given to a revision.
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value ANY NOT NULL
+) STRICT;
+
+-- Every run of the node.
+CREATE TABLE boot (
+  boot_id TEXT PRIMARY KEY,
+  started_ms INTEGER NOT NULL           -- UTC milliseconds, as everywhere
+) STRICT;
+
+-- The newest state of every event; kept after its revisions were receipted, until retention takes it.
+CREATE TABLE event (
+  id TEXT PRIMARY KEY,                  -- UUID
+  camera TEXT NOT NULL,
+  revision INTEGER NOT NULL,            -- the last one given, from 1
+  phase TEXT NOT NULL CHECK (phase IN ('started', 'updated', 'ended')),
+  severity TEXT NOT NULL CHECK (severity IN ('notice', 'alert')),
+  snapshot TEXT,                        -- SHA-256 of the newest picture that was accepted and not dropped
+  started_ms INTEGER NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  report TEXT NOT NULL                  -- the whole state as JSON, to make a later revision from
+) STRICT;
+CREATE INDEX event_open ON event (camera) WHERE phase <> 'ended';
+CREATE INDEX event_updated ON event (updated_ms);
+
+-- Pictures that the centre has not receipted. `bytes` stands before the BLOB so that sums never read pictures.
+CREATE TABLE snapshot (
+  event TEXT NOT NULL REFERENCES event (id),
+  sha256 TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  jpeg BLOB NOT NULL,
+  PRIMARY KEY (event, sha256)
+) STRICT;
+CREATE INDEX snapshot_bytes ON snapshot (bytes);
+CREATE INDEX snapshot_sha256 ON snapshot (sha256);
+
+-- One row for each message that the centre has not receipted: an event revision or a picture. Ids grow in the order of
+-- commits, so `id` order is `seq` order, and an event stands before its picture.
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind TEXT NOT NULL CHECK (kind IN ('event', 'snapshot')),
+  event TEXT NOT NULL REFERENCES event (id),
+  camera TEXT NOT NULL,
+  revision INTEGER NOT NULL,            -- of a picture: the revision it came with
+  phase TEXT NOT NULL CHECK (phase IN ('started', 'updated', 'ended')),
+  sha256 TEXT,                          -- of a picture
+  payload BLOB,                         -- of an event: the JSON, frozen at commit
+  live INTEGER NOT NULL,                -- 1: an alert that goes ahead of the backlog while it is fresh
+  state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'parked')),
+  attempts INTEGER NOT NULL DEFAULT 0,  -- times it was handed to the broker
+  unanswered INTEGER NOT NULL DEFAULT 0,-- times a centre that is there did not receipt it
+  sent_mono_ms INTEGER,                 -- monotonic, compared within one run only
+  reason TEXT,                          -- why it is parked
+  boot_id TEXT NOT NULL,                -- the run that committed it
+  committed_ms INTEGER NOT NULL,
+  arrived_mono_ms INTEGER,              -- when the frame behind it arrived; none for facts without a frame
+  CHECK ((kind = 'event') = (payload IS NOT NULL)),
+  CHECK ((kind = 'snapshot') = (sha256 IS NOT NULL))
+) STRICT;
+CREATE INDEX outbox_state ON outbox (state, id);
+CREATE INDEX outbox_live ON outbox (id) WHERE live = 1 AND state = 'pending';
+CREATE INDEX outbox_event ON outbox (event, revision);
+CREATE INDEX outbox_sha256 ON outbox (sha256) WHERE sha256 IS NOT NULL;
+
+-- Places where the detector sees an object that is none; learned by a worker, given back to it after a restart.
+CREATE TABLE phantoms (
+  camera TEXT PRIMARY KEY,
+  list TEXT NOT NULL                    -- JSON
+) STRICT;

@@ -1,0 +1,211 @@
+//! How wardwatch opens an SQLite file: one process, WAL, full sync, forward-only upgrades, and a corrupt file put aside
+//! instead of a crash loop. It knows no table.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::base::{Error, ErrorKind, Result};
+
+/// A database's shape: how to make it, and how to get there from any earlier version.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// The whole current schema.
+    pub fresh: &'static str,
+    /// `upgrades[n]` leads from version n + 1 to n + 2.
+    pub upgrades: &'static [&'static str],
+}
+
+impl Schema {
+    /// The current version.
+    pub fn version(&self) -> i64 {
+        self.upgrades.len() as i64 + 1
+    }
+}
+
+/// An open database, locked against a second process for as long as this lives.
+pub struct Opened {
+    pub connection: Connection,
+    /// Where a corrupt predecessor was put.
+    pub quarantined: Option<PathBuf>,
+    pub lock: File,
+}
+
+/// Opens or makes the database at `path`. A corrupt one is renamed to `<path>.corrupt-<now_ms>` and a fresh one made.
+///
+/// Errors: `Unavailable` when another process has it open, `Config` when a newer wardwatch wrote it, `Exhausted` when
+/// the disk is full.
+pub fn open(path: &Path, schema: Schema, now_ms: i64) -> Result<Opened> {
+    if let Some(directory) = path.parent() {
+        private_directory(directory)?;
+    }
+    let lock = lock(path)?;
+    // A closed database has no log: one that is there means that the last run was cut off.
+    let cut_off = std::fs::metadata(beside(path, "-wal")).is_ok_and(|m| m.len() > 0);
+    match try_open(path, schema, cut_off) {
+        Ok(connection) => Ok(Opened { connection, quarantined: None, lock }),
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
+            let aside = quarantine(path, now_ms)?;
+            tracing::error!(
+                error = %e, quarantined = %aside.display(),
+                "the database is corrupt; it was put aside and a new one begun: what it held unsent needs a look"
+            );
+            let connection = try_open(path, schema, false)?;
+            Ok(Opened { connection, quarantined: Some(aside), lock })
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes a directory that only its owner can enter.
+pub fn private_directory(directory: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|e| Error::io("cannot make the directory", directory, e))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let name = beside(path, ".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&name)
+        .map_err(|e| Error::io("cannot open the lock file", &name, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::new(ErrorKind::Unavailable, "another wardwatch process uses this database")
+                .at(path.display())
+                .hint("stop it first, or give this one a state_dir of its own"))
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(Error::io("cannot lock the database", &name, e)),
+    }
+}
+
+fn try_open(path: &Path, schema: Schema, check: bool) -> Result<Connection> {
+    let at = |e: rusqlite::Error| fault("cannot open the database", e).at(path.display());
+    if !path.exists() {
+        // Made here and not by SQLite, so that only its owner can read it.
+        let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+        options.map_err(|e| Error::io("cannot make the database", path, e))?;
+    }
+    let mut connection = Connection::open(path).map_err(at)?;
+    connection
+        .execute_batch(
+            "PRAGMA busy_timeout = 5000; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+        )
+        .map_err(at)?;
+    if check {
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(at)?;
+        if verdict != "ok" {
+            return Err(
+                Error::new(ErrorKind::Corrupt, format!("the database fails its check: {verdict}")).at(path.display())
+            );
+        }
+    }
+    upgrade(&mut connection, schema).map_err(|e| e.at(path.display()))?;
+    Ok(connection)
+}
+
+fn upgrade(connection: &mut Connection, schema: Schema) -> Result<()> {
+    let doing = "cannot bring the database to this version";
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(|e| fault(doing, e))?;
+    if found > schema.version() {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("the database is of version {found}, newer than this program"),
+        )
+        .hint("install the newer wardwatch again, or start with another state_dir"));
+    }
+    let steps: &[&str] = match found {
+        0 => &[schema.fresh],
+        _ => &schema.upgrades[found as usize - 1..],
+    };
+    let first = if found == 0 { schema.version() } else { found + 1 };
+    for (step, version) in steps.iter().zip(first..) {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| fault(doing, e))?;
+        tx.execute_batch(step).map_err(|e| fault(doing, e))?;
+        tx.pragma_update(None, "user_version", version).map_err(|e| fault(doing, e))?;
+        tx.commit().map_err(|e| fault(doing, e))?;
+    }
+    Ok(())
+}
+
+fn quarantine(path: &Path, now_ms: i64) -> Result<PathBuf> {
+    let aside = beside(path, &format!(".corrupt-{now_ms}"));
+    for suffix in ["", "-wal", "-shm"] {
+        let from = beside(path, suffix);
+        match std::fs::rename(&from, beside(&aside, suffix)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("cannot put the corrupt database aside", &from, e));
+            }
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// An SQLite error as ours: full disks, corruption and locks told apart.
+pub fn fault(doing: &str, error: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode as Code;
+    let kind = match error.sqlite_error_code() {
+        Some(Code::DiskFull) => ErrorKind::Exhausted,
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => ErrorKind::Corrupt,
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => ErrorKind::Unavailable,
+        Some(Code::SystemIoFailure | Code::CannotOpen | Code::ReadOnly | Code::PermissionDenied) => ErrorKind::Io,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, doing).source(error)
+}
+
+/// Runs `work` in one write transaction that is on disk when this returns.
+pub fn durable<T>(
+    connection: &mut Connection,
+    doing: &str,
+    work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+) -> Result<T> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| fault(doing, e))?;
+    let value = work(&tx)?;
+    tx.commit().map_err(|e| fault(doing, e))?;
+    Ok(value)
+}
+
+/// Runs `work` in one write transaction that a power cut may undo: for what is merely repeated then.
+pub fn relaxed<T>(
+    connection: &mut Connection,
+    doing: &str,
+    work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+) -> Result<T> {
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(|e| fault(doing, e))?;
+    let value = durable(connection, doing, work);
+    connection.pragma_update(None, "synchronous", "FULL").map_err(|e| fault(doing, e))?;
+    value
+}
+
+/// The schema as it is in the file, without comments and white space, for comparing two databases.
+pub fn shape(connection: &Connection) -> Result<Vec<String>> {
+    let doing = "cannot read the schema";
+    let mut statement = connection
+        .prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+        .map_err(|e| fault(doing, e))?;
+    let rows = statement.query_map([], |r| r.get::<_, String>(0)).map_err(|e| fault(doing, e))?;
+    rows.map(|sql| {
+        let sql = sql.map_err(|e| fault(doing, e))?;
+        let code: Vec<&str> = sql.lines().map(|l| l.split("--").next().unwrap_or_default()).collect();
+        Ok(code.join(" ").split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+    .collect()
+}
