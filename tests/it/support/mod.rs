@@ -1,4 +1,5 @@
 //! Helpers of the integration tests, one file a concern.
 
 pub mod broker;
+pub mod onnx;
 pub mod post;
