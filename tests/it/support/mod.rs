@@ -3,3 +3,6 @@
 pub mod broker;
 pub mod onnx;
 pub mod post;
+pub mod site;
+pub mod stimulus;
+pub mod wait;
