@@ -33,6 +33,9 @@ const QUIET: Duration = Duration::from_millis(2);
 const HELD: usize = 256;
 /// How long until a store in trouble is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// A connection that lived this long worked: the next one is made at once. One that two centres take from each other
+/// does not.
+const WORKED: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What does not change while it runs.
@@ -83,8 +86,12 @@ pub async fn run_over<C: Connect, S: CentreStore>(
         };
         let ended = match connected {
             Ok(link) => {
-                backoff.reset();
-                Session::new(link, &settings, &mut wiring).run().await
+                let began = wiring.clock.now();
+                let ended = Session::new(link, &settings, &mut wiring).run().await;
+                if wiring.clock.now().since(began) >= WORKED {
+                    backoff.reset();
+                }
+                ended
             }
             Err(e) => Err(e),
         };

@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::link::{Arrived, Link, Message, Refusal, Signal};
 use super::outbox::{Input, Output, Pump};
 use super::presence::{CameraBoard, Verdict, judge};
-use super::{DRAIN, Settings, TICK, Wiring, own_status, show_depths, stopping};
+use super::{DRAIN, RETRY_PARKED, Settings, TICK, Wiring, own_status, show_depths, stopping};
 use crate::base::{Error, ErrorKind, Result, telemetry};
 use crate::store::{Body, Row};
 use crate::wire::receipt::{self, Receipt};
@@ -30,8 +30,6 @@ pub(super) enum End {
     Stopped,
     /// The connection or the store failed.
     Lost { error: Error, worked: bool },
-    /// Time for a new connection, to try parked rows again.
-    Renew,
     /// An older node of our name is there.
     NameTaken,
 }
@@ -52,11 +50,11 @@ impl<'a, L: Link> Session<'a, L> {
         Self { link, settings, wiring, pump: Pump::default(), board: CameraBoard::default(), acked: false }
     }
 
-    /// Runs until something ends it, at most `life`.
-    pub(super) async fn run(mut self, pump: &mut Pump, life: Duration) -> End {
+    /// Runs until something ends it. `pump` remembers from session to session what the broker objected to.
+    pub(super) async fn run(mut self, pump: &mut Pump) -> End {
         std::mem::swap(&mut self.pump, pump);
         let began = self.wiring.clock.now();
-        let end = match self.serve(life).await {
+        let end = match self.serve().await {
             Ok(end) => end,
             Err(error) => {
                 let worked = self.acked || self.wiring.clock.now().since(began) >= WORKED;
@@ -65,10 +63,9 @@ impl<'a, L: Link> Session<'a, L> {
         };
         let objection = matches!(&end, End::Lost { error, .. } if error.kind() == ErrorKind::Invalid);
         let outputs = self.pump.step(Input::Disconnected { objection });
-        let end = match self.perform(outputs).await {
-            Err(error) if matches!(end, End::Renew) => End::Lost { error, worked: true },
-            _ => end,
-        };
+        if let Err(error) = self.perform(outputs).await {
+            tracing::warn!(%error, "sent rows could not be taken back; the next connection does it");
+        }
         std::mem::swap(&mut self.pump, pump);
         if !matches!(end, End::Lost { .. }) {
             self.link.close(FAREWELL).await;
@@ -76,12 +73,12 @@ impl<'a, L: Link> Session<'a, L> {
         end
     }
 
-    async fn serve(&mut self, life: Duration) -> Result<End> {
+    async fn serve(&mut self) -> Result<End> {
         let topics = &self.settings.topics;
         self.link.subscribe(&[topics.receipt(), topics.centre_status(), topics.status()])?;
         self.say(PeerState::Online)?;
         metrics::gauge!(telemetry::BROKER_CONNECTED).set(1.0);
-        self.wiring.health.send_modify(|h| (h.connected, h.trouble) = (true, None));
+        self.wiring.health.send_modify(|h| (h.connected, h.name_taken, h.trouble) = (true, false, None));
         let statuses = self.wiring.cameras.borrow_and_update().clone();
         self.board.update(&statuses);
         let max_packet = self.link.max_packet();
@@ -91,8 +88,7 @@ impl<'a, L: Link> Session<'a, L> {
         let mut shutdown = self.wiring.shutdown.clone();
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let over = tokio::time::sleep(life);
-        tokio::pin!(over);
+        let mut retry_parked = tokio::time::interval_at(tokio::time::Instant::now() + RETRY_PARKED, RETRY_PARKED);
         let mut cameras_gone = false;
         loop {
             self.send_statuses()?;
@@ -111,7 +107,7 @@ impl<'a, L: Link> Session<'a, L> {
                     self.feed(Input::Tick).await?;
                     show_depths(self.wiring).await?;
                 }
-                () = &mut over => return Ok(End::Renew),
+                _ = retry_parked.tick() => drop(self.wiring.store.retry_parked().await?),
                 () = stopping(&mut shutdown) => return self.drain().await,
             }
         }

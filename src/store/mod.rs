@@ -5,6 +5,7 @@
 
 mod commit;
 mod outbox;
+mod salvage;
 pub mod sqlite;
 pub mod thread;
 
@@ -55,6 +56,7 @@ pub type Writer = thread::Writer<Node>;
 
 /// The database on its thread. Only the store's own calls see it.
 pub struct Node {
+    path: PathBuf,
     connection: Connection,
     settings: Settings,
     hint: watch::Sender<u64>,
@@ -64,8 +66,10 @@ pub struct Node {
 /// How opening went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Where a corrupt database was put; what it held unsent is not in the new one.
+    /// Where a corrupt database was put. What could be read of it is in the new one.
     pub quarantined: Option<PathBuf>,
+    /// Outbox rows taken over from it.
+    pub salvaged: u64,
     /// Rows found that no receipt has come for.
     pub waiting: u64,
 }
@@ -138,6 +142,10 @@ pub struct Depths {
 }
 
 impl thread::Database for Node {
+    fn suspect(&mut self) {
+        sqlite::suspect(&self.path);
+    }
+
     fn close(self) {
         if let Err((_, e)) = self.connection.close() {
             tracing::warn!(error = %e, "the database did not close cleanly; it is checked at the next start");
@@ -150,12 +158,16 @@ impl Store {
     ///
     /// A corrupt one is put aside and reported. Errors: see [`sqlite::open`].
     pub fn open(path: &Path, settings: Settings, now: Stamp) -> Result<(Store, Writer, OpenReport)> {
-        let sqlite::Opened { connection, quarantined, lock } = sqlite::open(path, SCHEMA, now.wall_ms)?;
+        let sqlite::Opened { mut connection, quarantined, lock } = sqlite::open(path, SCHEMA, now.wall_ms)?;
+        let salvaged = match &quarantined {
+            Some(aside) => salvage::salvage(aside, &mut connection)?,
+            None => 0,
+        };
         let (hint_sender, hint) = watch::channel(0);
-        let mut node = Node { connection, settings, hint: hint_sender, _lock: lock };
+        let mut node = Node { path: path.to_owned(), connection, settings, hint: hint_sender, _lock: lock };
         node.begin(now, quarantined.is_some())?;
         let depths = node.depths()?;
-        let report = OpenReport { quarantined, waiting: depths.pending + depths.sent + depths.parked };
+        let report = OpenReport { quarantined, salvaged, waiting: depths.pending + depths.sent + depths.parked };
         let (handle, writer) = thread::pair(node);
         Ok((Store { handle, hint }, writer, report))
     }

@@ -10,8 +10,11 @@ pub const QUEUE: usize = 256;
 
 type Job<D> = Box<dyn FnOnce(&mut D) + Send>;
 
-/// What a database does when the last handle is gone.
+/// What the thread asks of a database.
 pub trait Database: Send + 'static {
+    /// A job found it corrupt: the next start must check it.
+    fn suspect(&mut self);
+
     /// Leaves the files in order; errors are logged, not returned.
     fn close(self);
 }
@@ -50,7 +53,11 @@ impl<D: Database> Handle<D> {
         let gone = || Error::new(ErrorKind::Unavailable, "the database's thread has ended");
         let (answer, answered) = oneshot::channel();
         let job: Job<D> = Box::new(move |database| {
-            answer.send(work(database)).ok();
+            let result = work(database);
+            if matches!(&result, Err(e) if e.kind() == ErrorKind::Corrupt) {
+                database.suspect();
+            }
+            answer.send(result).ok();
         });
         self.jobs.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?

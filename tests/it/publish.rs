@@ -1,17 +1,22 @@
 //! The publisher and the supervised mosquitto: who may say what, what happens to messages nobody takes, and what dies
 //! and comes back.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tokio::sync::watch;
-use wardwatch::base::ErrorKind;
 use wardwatch::base::types::Phase;
+use wardwatch::base::{ErrorKind, Stamp};
 use wardwatch::centre::store::CentreStore;
 use wardwatch::config::{BrokerConfig, Secret};
 use wardwatch::publish::broker::{Broker, Role};
 use wardwatch::publish::link::Message;
+use wardwatch::publish::outbox::{Input, Output, Pump, WINDOW};
+use wardwatch::store::{Row, Store};
 use wardwatch::wire::event::Event;
+use wardwatch::wire::receipt::Receipt;
 use wardwatch::wire::status::{PeerState, PeerStatus};
 
 use crate::support::broker::Mosquitto;
@@ -23,7 +28,12 @@ use crate::support::post::{
 const QUOTA: u64 = 1 << 30;
 
 fn config(directory: &tempfile::TempDir, port: u16) -> BrokerConfig {
-    BrokerConfig { port, program: "mosquitto".into(), state_dir: directory.path().join("broker") }
+    BrokerConfig {
+        port,
+        program: "mosquitto".into(),
+        state_dir: directory.path().join("broker"),
+        watch_pictures: false,
+    }
 }
 
 async fn broker(directory: &tempfile::TempDir, port: u16) -> Broker {
@@ -302,4 +312,237 @@ async fn without_a_centre_rows_stay_and_stopping_does_not_wait() {
     publisher.until_health("the window is full", |h| h.depths.sent == 16 && h.depths.pending == 4).await;
     tokio::time::timeout(Duration::from_secs(3), publisher.stop()).await.expect("does not wait").expect("stops");
     assert_eq!(store.depths().await.expect("readable").pending, 20);
+}
+
+/// One step of a bad day: the pump and a real store against a broker and a centre that fail in every way.
+#[derive(Clone, Debug)]
+enum Mishap {
+    Commit {
+        event: usize,
+        end: bool,
+    },
+    /// The broker takes the oldest message it has not answered, and passes it to the centre if that is there.
+    Take,
+    /// The centre's receipts for what it has reach the node.
+    Receipt,
+    /// They get lost instead.
+    LoseReceipt,
+    BreakOff,
+    Connect,
+    CentreDies,
+    CentreComes,
+    Timeout,
+}
+
+fn mishap() -> impl Strategy<Value = Mishap> {
+    prop_oneof![
+        8 => (0..8usize, any::<bool>()).prop_map(|(event, end)| Mishap::Commit { event, end }),
+        12 => Just(Mishap::Take),
+        8 => Just(Mishap::Receipt),
+        2 => Just(Mishap::LoseReceipt),
+        2 => Just(Mishap::BreakOff),
+        4 => Just(Mishap::Connect),
+        1 => Just(Mishap::CentreDies),
+        2 => Just(Mishap::CentreComes),
+        1 => Just(Mishap::Timeout),
+    ]
+}
+
+struct Day {
+    store: Store,
+    pump: Pump,
+    clock: Stamp,
+    connected: bool,
+    wire: VecDeque<Row>,
+    centre: Option<u32>,
+    boots: u32,
+    /// What the centre has, and the receipts it has not delivered.
+    has: BTreeSet<(String, u32)>,
+    receipts: Vec<(String, u32)>,
+    open: BTreeMap<usize, String>,
+    newest: BTreeMap<String, u32>,
+}
+
+impl Day {
+    async fn feed(&mut self, input: Input) {
+        let mut outputs = VecDeque::from(self.pump.step(input));
+        while let Some(output) = outputs.pop_front() {
+            let answer = match output {
+                Output::ResetSent => self.store.reset_sent().await.map(|_| None),
+                Output::Fetch(n) => self.store.next_batch(n, self.clock).await.map(|r| Some(Input::Rows(r))),
+                Output::Send(rows) => {
+                    assert!(self.connected);
+                    let ids = rows.iter().map(|r| r.id).collect();
+                    self.wire.extend(rows);
+                    self.store.mark_sent(ids, self.clock).await.map(|()| None)
+                }
+                Output::Expire { centre_there } => self
+                    .store
+                    .expire_sent(Duration::from_secs(30), centre_there, self.clock)
+                    .await
+                    .map(|e| Some(Input::Expired(e))),
+                Output::Park { .. } => panic!("nothing here deserves it"),
+            };
+            if let Some(answer) = answer.expect("the store works") {
+                outputs.extend(self.pump.step(answer));
+            }
+        }
+        assert!(self.pump.in_flight() <= WINDOW);
+        assert!(self.store.depths().await.expect("readable").sent <= WINDOW as u64);
+    }
+
+    async fn apply(&mut self, mishap: Mishap) {
+        self.clock = self.clock.plus(Duration::from_millis(10));
+        match mishap {
+            Mishap::Commit { event, end } => {
+                let (id, phase) = match self.open.get(&event) {
+                    None => (self.open.entry(event).or_insert_with(new_id).clone(), Phase::Started),
+                    Some(id) if end => (id.clone(), Phase::Ended),
+                    Some(id) => (id.clone(), Phase::Updated),
+                };
+                if phase == Phase::Ended {
+                    self.open.remove(&event);
+                }
+                let committed = self.store.commit(report(&id, phase), None, self.clock).await.expect("commits");
+                self.newest.insert(id, committed.revision);
+                self.feed(Input::Wake).await;
+            }
+            Mishap::Take if self.connected => {
+                if let Some(row) = self.wire.pop_front() {
+                    if self.centre.is_some() {
+                        self.has.insert((row.event.clone(), row.revision));
+                        self.receipts.push((row.event, row.revision));
+                    }
+                    self.feed(Input::Acked { row: row.id, refused: None }).await;
+                }
+            }
+            Mishap::Receipt if self.connected => {
+                let receipt = Receipt { events: std::mem::take(&mut self.receipts), snapshots: vec![] };
+                let done = self.store.receipt(receipt, self.clock).await.expect("receipted");
+                self.feed(Input::Receipted(done.rows)).await;
+            }
+            Mishap::LoseReceipt => self.receipts.clear(),
+            Mishap::BreakOff if self.connected => {
+                self.connected = false;
+                self.wire.clear();
+                self.feed(Input::Disconnected { objection: false }).await;
+            }
+            Mishap::Connect if !self.connected => {
+                self.connected = true;
+                self.feed(Input::Connected { max_packet: 1 << 20 }).await;
+                self.tell_centre().await;
+            }
+            Mishap::CentreDies => {
+                self.centre = None;
+                self.receipts.clear();
+                self.tell_centre().await;
+            }
+            Mishap::CentreComes if self.centre.is_none() => {
+                self.boots += 1;
+                self.centre = Some(self.boots);
+                self.tell_centre().await;
+            }
+            Mishap::Timeout => {
+                self.clock = self.clock.plus(Duration::from_secs(31));
+                self.feed(Input::Tick).await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn tell_centre(&mut self) {
+        if self.connected {
+            let boot_id = self.boots.to_string();
+            self.feed(Input::Centre { online: self.centre.is_some(), boot_id }).await;
+        }
+    }
+
+    /// Everything works again: the outbox must empty itself, and the centre must have the newest of everything.
+    async fn recover(mut self) {
+        for mishap in [Mishap::Connect, Mishap::CentreComes, Mishap::Timeout] {
+            self.apply(mishap).await;
+        }
+        // A row that went unanswered too often was put aside; the hour has passed.
+        self.store.retry_parked().await.expect("retried");
+        self.feed(Input::Wake).await;
+        for _ in 0..2000 {
+            let depths = self.store.depths().await.expect("readable");
+            if depths.pending + depths.sent == 0 {
+                break;
+            }
+            self.apply(Mishap::Take).await;
+            self.apply(Mishap::Receipt).await;
+        }
+        let depths = self.store.depths().await.expect("readable");
+        assert_eq!((depths.pending, depths.sent, depths.parked), (0, 0, 0));
+        for (id, newest) in self.newest {
+            assert!(self.has.contains(&(id.clone(), 1)), "the start of {id} is missing");
+            assert!(self.has.contains(&(id.clone(), newest)), "revision {newest} of {id} is missing");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_fails_everything_arrives_once_it_works_again(mishaps in proptest::collection::vec(mishap(), 1..120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let directory = tempfile::tempdir().expect("dir");
+            let (store, _) = open_store(directory.path(), QUOTA);
+            let mut day = Day {
+                store, pump: Pump::default(), clock: now(), connected: false, wire: VecDeque::new(), centre: None,
+                boots: 0, has: BTreeSet::new(), receipts: vec![], open: BTreeMap::new(), newest: BTreeMap::new(),
+            };
+            for mishap in mishaps {
+                day.apply(mishap).await;
+            }
+            day.recover().await;
+        });
+    }
+}
+
+/// Runs openssl, which makes what the tests of encryption need.
+fn openssl(directory: &std::path::Path, arguments: &str) {
+    let output = std::process::Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(directory)
+        .output()
+        .expect("openssl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn an_encrypted_connection_needs_a_certificate_of_the_right_authority() {
+    let directory = tempfile::tempdir().expect("dir");
+    for ca in ["ca", "other"] {
+        let make = format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={ca} -keyout {ca}.key -out {ca}.pem"
+        );
+        openssl(directory.path(), &make);
+    }
+    std::fs::write(directory.path().join("ext"), "subjectAltName=DNS:localhost").expect("written");
+    openssl(
+        directory.path(),
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout broker.key -out broker.csr",
+    );
+    openssl(
+        directory.path(),
+        "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out broker.pem",
+    );
+    let at = |name: &str| directory.path().join(name);
+    let tls = format!("certfile {}\nkeyfile {}", at("broker.pem").display(), at("broker.key").display());
+    let broker = Mosquitto::start(&tls);
+    let mqtt = |ca: &str| wardwatch::config::MqttConfig {
+        host: "localhost".into(),
+        tls: true,
+        ca: Some(at(ca)),
+        ..broker.mqtt()
+    };
+    let mut client = Client::connect(mqtt("ca.pem")).await.expect("connects");
+    assert_eq!(client.publish(to("wardwatch/v1/x".into())).await, None);
+    let e = Client::connect(mqtt("other.pem")).await.err().expect("refused");
+    assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
+    let e = Client::connect(mqtt("missing.pem")).await.err().expect("refused");
+    assert_eq!(e.kind(), ErrorKind::Config, "{e}");
 }
