@@ -95,7 +95,7 @@ impl Tracker {
         }
         self.expire(&step);
         self.associate_all(&mut step);
-        self.begin(&step);
+        self.begin(&mut step);
         self.judge(&step);
         let seconds = self.config.stationary_seconds;
         let mut tracks: Vec<Track> = self.objects.iter().filter_map(|o| o.track(seconds, now, &self.tuning)).collect();
@@ -171,12 +171,15 @@ impl Tracker {
         Some(similarity(o, &d.bbox, &self.tuning))
     }
 
-    /// Begins an object at every strong detection that is left.
-    fn begin(&mut self, step: &Step<'_>) {
-        for (i, d) in step.found.iter().enumerate() {
+    /// Begins an object at every strong detection that is left and is not one object's second name (a van is often
+    /// found as a car and as a truck at once).
+    fn begin(&mut self, step: &mut Step<'_>) {
+        for i in 0..step.found.len() {
+            let d = step.found[i];
             let mut taken = step.found.iter().zip(&step.free).filter(|(_, free)| !**free).map(|(d, _)| d);
             let double = |o: &&Detection| alike(&o.label, &d.label) && o.bbox.iou(&d.bbox) > self.tuning.double;
             if step.free[i] && d.score >= self.tuning.strong && !taken.any(double) {
+                step.free[i] = false;
                 self.objects.push(Object::new(d, step.now, &self.tuning));
             }
         }

@@ -235,6 +235,39 @@ fn a_manifest_with_an_unknown_or_wrong_key_is_refused() {
 }
 
 #[test]
+fn every_shipped_manifest_fits_its_file() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&models).expect("the directory is there") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            let name = path.file_stem().and_then(|s| s.to_str()).expect("a name").to_owned();
+            Manifest::read(&models, &name).expect("valid").read_model(&models).expect("`make setup` was run");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
+fn the_wide_model_is_made_from_the_stock_one_byte_for_byte() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let target = dir.path().join("yolox-nano-416x256.onnx");
+    let status = std::process::Command::new("python3")
+        .arg(root.join("scripts/model_input_size.py"))
+        .arg(root.join("models/yolox-nano.onnx"))
+        .arg("416x256")
+        .arg(&target)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .expect("python3 is there");
+    assert!(status.success());
+    let manifest = Manifest::read(&root.join("models"), "yolox-nano-416x256").expect("shipped");
+    manifest.read_model(dir.path()).expect("the checksum is the manifest's");
+}
+
+#[test]
 fn the_stimulus_is_seen_when_its_region_is_bright_at_any_size() {
     let dir = tempfile::tempdir().expect("a directory");
     let name = stimulus_model(dir.path());

@@ -245,6 +245,17 @@ fn a_parked_car_becomes_stationary_and_keeps_its_id_when_it_is_called_a_truck_or
 }
 
 #[test]
+fn a_van_found_as_a_car_and_as_a_truck_at_once_is_one_track() {
+    let mut scene = Scene::new(10.0, Vec::new());
+    let frames = scene.play(20.0, |_, f| {
+        let both = |label, score| jittered(&detection(label, 300.0, 300.0, (120.0, 70.0), score), f, 2.0);
+        vec![both("truck", 0.75), both("car", 0.65)]
+    });
+    assert_eq!(ids(&frames), BTreeSet::from([1]));
+    assert_eq!(&*frames.last().expect("frames")[0].label, "truck");
+}
+
+#[test]
 fn two_people_who_cross_keep_their_ids() {
     for fps in [5.0, 10.0] {
         let mut scene = Scene::new(fps, Vec::new());
