@@ -3,6 +3,7 @@
 //! An event revision and its picture are committed here before anything is published, and a row leaves the outbox only
 //! on the centre's receipt. Knows no MQTT, and never asks for the time.
 
+mod ballast;
 mod commit;
 mod outbox;
 mod salvage;
@@ -17,10 +18,11 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::base::types::{CameraId, EventReport, Phantom, Phase, Snapshot};
-use crate::base::{Result, Stamp};
+use crate::base::{ErrorKind, Result, Stamp};
 use crate::wire::event::Origin;
 use crate::wire::receipt::Receipt;
 
+use ballast::Ballast;
 use sqlite::Schema;
 
 /// The node's schema.
@@ -35,6 +37,9 @@ pub const LIVE_FOR: Duration = Duration::from_secs(120);
 /// A centre that is there and does not receipt a row this many times does not want it: the row is parked.
 pub const MAX_UNANSWERED: u32 = 5;
 
+/// Disk kept back: some hundred events with their pictures, and more than the log needs to be moved into the database.
+pub const BALLAST: u64 = 16 << 20;
+
 /// What the store needs to know for its whole life.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -42,6 +47,8 @@ pub struct Settings {
     pub origin: Origin,
     /// Pictures not yet receipted may take this many bytes; then the oldest go, never the events.
     pub snapshot_quota_bytes: u64,
+    /// Disk kept back for the day it is full; [`BALLAST`] by default, 0 for none.
+    pub ballast_bytes: u64,
 }
 
 /// The way to the store; cloneable. Every call waits for its transaction, and for room while 256 calls wait.
@@ -59,6 +66,7 @@ pub struct Node {
     path: PathBuf,
     connection: Connection,
     settings: Settings,
+    ballast: Ballast,
     hint: watch::Sender<u64>,
     _lock: std::fs::File,
 }
@@ -146,6 +154,13 @@ impl thread::Database for Node {
         sqlite::suspect(&self.path);
     }
 
+    fn exhausted(&mut self) {
+        if self.ballast.give_back() {
+            tracing::error!(path = %self.path.display(), "the disk is full; the room kept back is in use now");
+        }
+        sqlite::shrink_log(&self.connection);
+    }
+
     fn close(self) {
         if let Err((_, e)) = self.connection.close() {
             tracing::warn!(error = %e, "the database did not close cleanly; it is checked at the next start");
@@ -164,7 +179,9 @@ impl Store {
             None => 0,
         };
         let (hint_sender, hint) = watch::channel(0);
-        let mut node = Node { path: path.to_owned(), connection, settings, hint: hint_sender, _lock: lock };
+        let ballast = Ballast::new(path, settings.ballast_bytes);
+        let mut node = Node { path: path.to_owned(), connection, settings, ballast, hint: hint_sender, _lock: lock };
+        node.keep_room();
         node.begin(now, quarantined.is_some())?;
         let depths = node.depths()?;
         let report = OpenReport { quarantined, salvaged, waiting: depths.pending + depths.sent + depths.parked };
@@ -181,9 +198,16 @@ impl Store {
     /// on disk when this returns.
     ///
     /// Errors: `Invalid` when the phase cannot follow (an event starts once, and nothing follows its end) or the camera
-    /// differs; `Exhausted` when the disk is full.
+    /// differs; `Exhausted` when the disk is full and the room kept back is used up: nothing was committed, try again.
     pub async fn commit(&self, report: EventReport, snapshot: Option<Snapshot>, now: Stamp) -> Result<Committed> {
-        self.handle.call(move |node| node.commit(report, snapshot, now)).await
+        let (again, its_snapshot) = (report.clone(), snapshot.clone());
+        match self.handle.call(move |node| node.commit(report, snapshot, now)).await {
+            // The room kept back was given free just now.
+            Err(e) if e.kind() == ErrorKind::Exhausted => {
+                self.handle.call(move |node| node.commit(again, its_snapshot, now)).await
+            }
+            other => other,
+        }
     }
 
     /// Ends every open event of `camera`, or of all: their worker died or the node starts. `ended_at` is the moment an
@@ -234,8 +258,8 @@ impl Store {
         self.handle.call(|node| node.depths()).await
     }
 
-    /// Forgets ended, wholly receipted events last updated before `before_ms` (UTC) and gives free pages back to the
-    /// file system; returns how many events.
+    /// Forgets ended, wholly receipted events last updated before `before_ms` (UTC), gives free pages back to the file
+    /// system and keeps room back again if there is plenty; returns how many events. To be called now and then.
     pub async fn prune(&self, before_ms: i64) -> Result<usize> {
         self.handle.call(move |node| node.prune(before_ms)).await
     }

@@ -165,7 +165,14 @@ impl Node {
             .map_err(|e| fault(doing, e))
         })?;
         self.connection.execute_batch("PRAGMA incremental_vacuum(4096)").map_err(|e| fault(doing, e))?;
+        self.keep_room();
         Ok(forgotten)
+    }
+
+    pub(super) fn keep_room(&self) {
+        if let Err(error) = self.ballast.take() {
+            tracing::warn!(%error, "no room is kept back for a full disk");
+        }
     }
 
     fn wake(&self, rows: usize) {

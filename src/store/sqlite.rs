@@ -74,6 +74,14 @@ pub fn suspect(path: &Path) {
     }
 }
 
+/// Moves the write-ahead log into the database and gives its room back, as far as that is possible.
+pub fn shrink_log(connection: &Connection) {
+    let shrunk = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    if let Err(e) = shrunk {
+        tracing::warn!(error = %e, "the database's log cannot be shortened");
+    }
+}
+
 /// Makes a directory that only its owner can enter.
 pub fn private_directory(directory: &Path) -> Result<()> {
     DirBuilder::new()
@@ -114,7 +122,7 @@ fn try_open(path: &Path, schema: Schema, check: bool) -> Result<Connection> {
     connection
         .execute_batch(
             "PRAGMA busy_timeout = 5000; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+             PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 8388608;",
         )
         .map_err(at)?;
     if check {

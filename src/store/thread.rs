@@ -15,6 +15,9 @@ pub trait Database: Send + 'static {
     /// A job found it corrupt: the next start must check it.
     fn suspect(&mut self);
 
+    /// A job found the disk full: whatever room can be made is made before its caller hears of it.
+    fn exhausted(&mut self);
+
     /// Leaves the files in order; errors are logged, not returned.
     fn close(self);
 }
@@ -54,8 +57,10 @@ impl<D: Database> Handle<D> {
         let (answer, answered) = oneshot::channel();
         let job: Job<D> = Box::new(move |database| {
             let result = work(database);
-            if matches!(&result, Err(e) if e.kind() == ErrorKind::Corrupt) {
-                database.suspect();
+            match result.as_ref().map_err(Error::kind) {
+                Err(ErrorKind::Corrupt) => database.suspect(),
+                Err(ErrorKind::Exhausted) => database.exhausted(),
+                _ => {}
             }
             answer.send(result).ok();
         });

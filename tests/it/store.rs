@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek, SeekFrom, Write};
+use std::process::Command;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -345,7 +346,7 @@ async fn a_restart_keeps_rows_and_numbers_and_ends_what_was_open() {
 
 /// Opens it again after the last handle was dropped.
 async fn reopen(directory: &std::path::Path) -> Store {
-    let settings = || Settings { origin: origin(), snapshot_quota_bytes: QUOTA };
+    let settings = || Settings { origin: origin(), snapshot_quota_bytes: QUOTA, ballast_bytes: 0 };
     closed(directory).await;
     let (store, writer, _) = Store::open(&directory.join("node.db"), settings(), now()).expect("opens");
     std::thread::spawn(move || writer.run());
@@ -449,7 +450,7 @@ async fn closed(directory: &std::path::Path) {
 async fn a_second_process_is_refused() {
     let directory = tempfile::tempdir().expect("dir");
     let (_store, _) = open_store(directory.path(), QUOTA);
-    let settings = Settings { origin: origin(), snapshot_quota_bytes: QUOTA };
+    let settings = Settings { origin: origin(), snapshot_quota_bytes: QUOTA, ballast_bytes: 0 };
     let e = Store::open(&directory.path().join("node.db"), settings, now()).err().expect("refused");
     assert_eq!(e.kind(), ErrorKind::Unavailable);
 }
@@ -501,4 +502,69 @@ fn two_steps_lead_from_the_first_version_to_the_third() {
     let upgraded = sqlite::open(&path, v3, 0).expect("upgrades");
     let fresh = sqlite::open(&directory.path().join("b.db"), v3, 0).expect("opens");
     assert_eq!(sqlite::shape(&upgraded.connection).expect("ok"), sqlite::shape(&fresh.connection).expect("ok"));
+}
+
+/// A file system of 48 MB that is full soon. Needs root; without it there is nothing to test on.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().expect("dir");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(directory.path()).output();
+        mounted.is_ok_and(|o| o.status.success()).then_some(Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_room_kept_back_lets_receipts_empty_the_outbox() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("not tested: tmpfs cannot be mounted here");
+        return;
+    };
+    let (store, _) = open_store(&disk.0.path().join("node"), QUOTA);
+    let commit = async || {
+        let snapshot = picture(60_000);
+        let r = with_picture(report(&new_id(), Phase::Started), &snapshot);
+        store.commit(r, Some(snapshot), now()).await
+    };
+    for _ in 0..5 {
+        commit().await.expect("there is room");
+    }
+    // Someone else fills the disk to the last byte.
+    let mut filler = std::fs::File::create(disk.0.path().join("filler")).expect("made");
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    drop(filler);
+    for _ in 0..3 {
+        commit().await.expect("the room kept back is used");
+    }
+    let rows = pending(&store, now()).await;
+    assert_eq!(rows.len(), 16);
+    store.mark_sent(rows.iter().map(|r| r.id).collect(), now()).await.expect("marked");
+    for row in &rows {
+        store.receipt(receipt_for(row), now()).await.expect("receipted");
+    }
+    // What was given free is used again: this goes on for ever.
+    for _ in 0..20 {
+        commit().await.expect("there is room again");
+        for row in pending(&store, now()).await {
+            store.receipt(receipt_for(&row), now()).await.expect("receipted");
+        }
+    }
+    // A disk that is full in earnest is said, and nothing that was committed is lost.
+    let mut committed = 0;
+    let e = loop {
+        match commit().await {
+            Ok(_) => committed += 1,
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(e.kind(), ErrorKind::Exhausted, "{e}");
+    assert_eq!(pending(&store, now()).await.len(), 2 * committed);
 }

@@ -46,6 +46,11 @@ impl thread::Database for Database {
         shared::suspect(&self.path);
     }
 
+    // The nodes keep what the centre cannot.
+    fn exhausted(&mut self) {
+        shared::shrink_log(&self.connection);
+    }
+
     fn close(self) {
         if let Err((_, e)) = self.connection.close() {
             tracing::warn!(error = %e, "the database did not close cleanly; it is checked at the next start");

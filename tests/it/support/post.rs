@@ -101,7 +101,7 @@ pub fn with_picture(mut report: EventReport, snapshot: &Snapshot) -> EventReport
 
 /// Opens a store with its thread.
 pub fn open_store(directory: &Path, quota: u64) -> (Store, OpenReport) {
-    let settings = Settings { origin: origin(), snapshot_quota_bytes: quota };
+    let settings = Settings { origin: origin(), snapshot_quota_bytes: quota, ballast_bytes: 8 << 20 };
     let (store, writer, report) = Store::open(&directory.join("node.db"), settings, now()).expect("opens");
     std::thread::spawn(move || writer.run());
     (store, report)
