@@ -25,7 +25,7 @@ use crate::config::{CamerasDocument, DetectConfig, MqttConfig, NodeConfig, Wardw
 use crate::link::observe;
 use crate::publish;
 use crate::publish::presence::CameraStatuses;
-use crate::store::{Settings, Store};
+use crate::store::{BALLAST, Settings, Store};
 use crate::wire::event::Origin;
 use crate::wire::ipc::{PROTOCOL, WorkerSetup};
 use crate::wire::topic::NodeTopics;
@@ -58,8 +58,15 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let origin = origin(&site, &node, clock.as_ref())?;
     tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
 
-    let settings = Settings { origin: origin.clone(), snapshot_quota_bytes: node.snapshot_quota_bytes };
+    let settings = Settings {
+        origin: origin.clone(),
+        snapshot_quota_bytes: node.snapshot_quota_bytes,
+        ballast_bytes: BALLAST,
+    };
     let (store, writer, opened) = Store::open(&node.state_dir.join("node.db"), settings, clock.now())?;
+    if let Some(path) = &opened.quarantined {
+        tracing::error!("the node's database was damaged; it was put aside as {}", path.display());
+    }
     if opened.waiting > 0 {
         tracing::info!(rows = opened.waiting, "rows of the last run wait for the centre");
     }
