@@ -120,6 +120,8 @@ pub fn decode_nearest(units: &[AccessUnit], deadline: Duration) -> Result<Frame>
     source.set_max_buffers(units.len() as u64 + 1);
     sink.set_max_buffers(1);
     sink.set_drop(true);
+    // The picture is fetched after the end: the sink must not hold the end back until it is.
+    sink.set_wait_on_eos(false);
     let mut arrivals = Arrivals::default();
     for unit in units.iter().rev().take(ARRIVALS_KEPT).rev() {
         arrivals.note(unit);

@@ -5,6 +5,7 @@ mod support;
 mod camera;
 mod centre;
 mod config;
+mod demo;
 mod detect;
 mod event;
 mod ingest;
