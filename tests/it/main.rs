@@ -6,6 +6,7 @@ mod camera;
 mod centre;
 mod config;
 mod detect;
+mod docs;
 mod event;
 mod ingest;
 mod publish;
