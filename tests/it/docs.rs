@@ -235,13 +235,13 @@ fn every_message_shown_is_one_and_every_field_is_described() {
         let value: Value = serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
         let has = |key: &str| value.get(key).is_some();
         let (what, again) = if has("schema") {
-            ("event", serde_json::from_str::<Event>(json).map(|m| serde_json::to_value(m)))
+            ("event", serde_json::from_str::<Event>(json).map(serde_json::to_value))
         } else if has("events") {
-            ("receipt", serde_json::from_str::<Receipt>(json).map(|m| serde_json::to_value(m)))
+            ("receipt", serde_json::from_str::<Receipt>(json).map(serde_json::to_value))
         } else if has("version") {
-            ("peer", serde_json::from_str::<PeerStatus>(json).map(|m| serde_json::to_value(m)))
+            ("peer", serde_json::from_str::<PeerStatus>(json).map(serde_json::to_value))
         } else {
-            ("camera", serde_json::from_str::<CameraStatus>(json).map(|m| serde_json::to_value(m)))
+            ("camera", serde_json::from_str::<CameraStatus>(json).map(serde_json::to_value))
         };
         let again = again.unwrap_or_else(|e| panic!("this is no {what} message: {e}: {json}")).expect("JSON");
         let keys = |v: &Value| v.as_object().map(|o| o.keys().cloned().collect::<BTreeSet<_>>());
