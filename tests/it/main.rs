@@ -7,6 +7,7 @@ mod centre;
 mod config;
 mod demo;
 mod detect;
+mod docs;
 mod event;
 mod ingest;
 mod publish;
