@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use wardwatch::base::types::Phase;
 use wardwatch::base::{ErrorKind, Stamp};
@@ -364,7 +365,9 @@ impl Day {
         while let Some(output) = outputs.pop_front() {
             let answer = match output {
                 Output::ResetSent => self.store.reset_sent().await.map(|_| None),
-                Output::Fetch(n) => self.store.next_batch(n, self.clock).await.map(|r| Some(Input::Rows(r))),
+                Output::Fetch { rows, bytes } => {
+                    self.store.next_batch(rows, bytes, self.clock).await.map(|r| Some(Input::Rows(r)))
+                }
                 Output::Send(rows) => {
                     assert!(self.connected);
                     let ids = rows.iter().map(|r| r.id).collect();
@@ -376,6 +379,7 @@ impl Day {
                     .expire_sent(Duration::from_secs(30), centre_there, self.clock)
                     .await
                     .map(|e| Some(Input::Expired(e))),
+                Output::Touch(rows) => self.store.touch_sent(rows, self.clock).await.map(|()| None),
                 Output::Park { .. } => panic!("nothing here deserves it"),
             };
             if let Some(answer) = answer.expect("the store works") {
@@ -425,17 +429,17 @@ impl Day {
             Mishap::Connect if !self.connected => {
                 self.connected = true;
                 self.feed(Input::Connected { max_packet: 1 << 20 }).await;
-                self.tell_centre().await;
+                self.tell_centre(true).await;
             }
             Mishap::CentreDies => {
                 self.centre = None;
                 self.receipts.clear();
-                self.tell_centre().await;
+                self.tell_centre(false).await;
             }
             Mishap::CentreComes if self.centre.is_none() => {
                 self.boots += 1;
                 self.centre = Some(self.boots);
-                self.tell_centre().await;
+                self.tell_centre(false).await;
             }
             Mishap::Timeout => {
                 self.clock = self.clock.plus(Duration::from_secs(31));
@@ -445,16 +449,17 @@ impl Day {
         }
     }
 
-    async fn tell_centre(&mut self) {
+    async fn tell_centre(&mut self, retained: bool) {
         if self.connected {
             let boot_id = self.boots.to_string();
-            self.feed(Input::Centre { online: self.centre.is_some(), boot_id }).await;
+            self.feed(Input::Centre { online: self.centre.is_some(), boot_id, retained }).await;
         }
     }
 
     /// Everything works again: the outbox must empty itself, and the centre must have the newest of everything.
     async fn recover(mut self) {
-        for mishap in [Mishap::Connect, Mishap::CentreComes, Mishap::Timeout] {
+        // A row's time begins at the first tick after the broker took it, so that two are needed.
+        for mishap in [Mishap::Connect, Mishap::CentreComes, Mishap::Timeout, Mishap::Timeout] {
             self.apply(mishap).await;
         }
         // A row that went unanswered too often was put aside; the hour has passed.
@@ -495,6 +500,59 @@ proptest! {
             day.recover().await;
         });
     }
+}
+
+/// Passes bytes from clients to `port` at `bytes_per_second`, as a poor line would, and back at once; returns its port.
+async fn slow_line(port: u16, bytes_per_second: usize) -> u16 {
+    const TICK: Duration = Duration::from_millis(20);
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("binds");
+    let own = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let broker = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("there");
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_broker, mut to_broker) = broker.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_broker, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut chunk = vec![0; bytes_per_second / 50];
+                let mut ticks = tokio::time::interval(TICK);
+                while let Ok(n @ 1..) = from_client.read(&mut chunk).await {
+                    ticks.tick().await;
+                    to_broker.write_all(&chunk[..n]).await.expect("there");
+                }
+            });
+        }
+    });
+    own
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_slow_line_nothing_is_sent_twice() {
+    let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
+    let (store, _) = open_store(directory.path(), QUOTA);
+    let centre = Running::start(&directory.path().join("centre"), broker.mqtt());
+    centre.connected().await;
+    let mut watch = Client::connect(broker.mqtt()).await.expect("connects");
+    watch.subscribe(&["wardwatch/v1/+/+/camera/+/snapshot/+".into()]).await;
+    let mut ids = BTreeSet::new();
+    for _ in 0..20 {
+        let (id, snapshot) = (new_id(), picture(50_000));
+        let r = with_picture(report(&id, Phase::Started), &snapshot);
+        store.commit(r, Some(snapshot), now()).await.expect("commits");
+        ids.insert(id);
+    }
+    // A megabyte takes four seconds; receipts are missed after one.
+    let mut mqtt = broker.mqtt();
+    mqtt.port = Some(slow_line(broker.port, 250_000).await);
+    let publisher = Publisher::start_with(store.clone(), mqtt, Duration::from_secs(1));
+    while !ids.is_empty() {
+        let (topic, ..) = watch.hear("a picture", |_, _| true).await;
+        let id = topic.rsplit('/').next().expect("its event");
+        assert!(ids.remove(id), "{topic} came twice");
+    }
+    publisher.drained().await;
+    publisher.kill().await;
+    centre.stop().await.expect("stops");
 }
 
 /// Runs openssl, which makes what the tests of encryption need.
