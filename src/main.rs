@@ -1,1 +1,176 @@
-fn main() {}
+//! The command line: parse, call `app`, turn the result into an exit code. Nothing else.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use wardwatch::app;
+use wardwatch::app::replay::command::ReplayCommand;
+use wardwatch::base::{Error, ErrorKind, Result};
+use wardwatch::config::Transport;
+
+const EXAMPLES: &str = "Examples:
+  wardwatch demo --seconds 60               everything on this machine, with sample cameras
+  wardwatch check --config wardwatch.toml   is everything there that a run needs?
+  wardwatch probe rtsp://192.168.1.20/live --user admin --password-env CAMERA_PASSWORD
+  wardwatch run --config wardwatch.toml     the node, the centre, or both
+  wardwatch replay clip.mp4 --camera ngo-12-a --config wardwatch.toml --events events.jsonl
+
+Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
+Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";
+
+/// Camera event processor for ward security: RTSP cameras in, events with snapshots over MQTT to the command centre.
+#[derive(Parser)]
+#[command(name = "wardwatch", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs everything on one machine with sample cameras and shows each event as the centre receives it
+    #[command(
+        after_help = "Example:\n  wardwatch demo --seconds 60\n\nCtrl-C stops everything. `make demo` fetches what it needs first."
+    )]
+    Demo {
+        /// Stop after so many seconds (default: at Ctrl-C)
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+        /// Where its files go; emptied at every start
+        #[arg(long, value_name = "DIR", default_value = ".cache/demo")]
+        state_dir: PathBuf,
+    },
+    /// Runs the roles of the configuration file: node, centre, or both
+    #[command(
+        after_help = "Signals: SIGHUP reads the cameras document again, SIGTERM or Ctrl-C stops in order, a second one at once."
+    )]
+    Run {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+    },
+    /// Tries everything a run needs and says how to mend what fails
+    Check {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+    },
+    /// Connects to one camera and prints its codec, size, rate, keyframe interval and configuration lines
+    #[command(
+        after_help = "Example:\n  CAMERA_PASSWORD=… wardwatch probe rtsp://192.168.1.20/live --user admin --password-env CAMERA_PASSWORD\n\nA password within the address works, but other users of this machine can read it in the process list."
+    )]
+    Probe {
+        /// rtsp://host[:port]/path or rtsps://…
+        url: String,
+        #[arg(long)]
+        user: Option<String>,
+        /// Name of the environment variable that holds the password
+        #[arg(long, value_name = "NAME")]
+        password_env: Option<String>,
+        #[arg(long, value_enum, default_value = "tcp")]
+        transport: TransportArg,
+        /// SHA-256 of the camera's own certificate
+        #[arg(long, value_name = "HEX")]
+        tls_pin: Option<String>,
+        /// How long to watch
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        seconds: u64,
+    },
+    /// Runs detector, tracker and rules over a video file: every frame, as fast as possible, the same result every time
+    #[command(
+        after_help = "Example:\n  wardwatch replay clip.mp4 --camera ngo-12-a --config wardwatch.example.toml \\\n    --start 2026-11-24T02:00:00+07:00 --events events.jsonl --mot tracks.txt --snapshots shots/"
+    )]
+    Replay {
+        video: PathBuf,
+        /// Whose zones and rules apply
+        #[arg(long)]
+        camera: String,
+        /// When the first frame was taken, RFC 3339; schedules depend on it
+        #[arg(long, value_name = "TIME", default_value = "2026-01-01T00:00:00+07:00")]
+        start: String,
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        /// Stop after so many frames
+        #[arg(long, value_name = "N")]
+        frames: Option<u64>,
+        /// Every event revision, one JSON a line
+        #[arg(long, value_name = "FILE")]
+        events: Option<PathBuf>,
+        /// Tracks in MOTChallenge format
+        #[arg(long, value_name = "FILE")]
+        mot: Option<PathBuf>,
+        /// A directory for the snapshots
+        #[arg(long, value_name = "DIR")]
+        snapshots: Option<PathBuf>,
+    },
+    /// Started by the node, never by a person
+    #[command(hide = true)]
+    Worker {
+        #[arg(long)]
+        socket: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TransportArg {
+    Tcp,
+    Udp,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(e) => {
+            writeln!(std::io::stderr(), "wardwatch: {e}").ok();
+            ExitCode::from(if e.kind() == ErrorKind::Config { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Demo { seconds, state_dir } => {
+            app::telemetry::init(Some("warn,wardwatch=warn,ort=error"))?;
+            let seen = app::demo::demo(&app::demo::DemoOptions { seconds, state_dir, program: program()? })?;
+            Ok(if seen { ExitCode::SUCCESS } else { ExitCode::from(3) })
+        }
+        Command::Run { config } => {
+            app::telemetry::init(None)?;
+            app::run::run(&config, program()?).map(done)
+        }
+        Command::Check { config } => {
+            app::telemetry::init(Some("warn,ort=error"))?;
+            app::check::check(&config, &mut std::io::stdout()).map(done)
+        }
+        Command::Probe { url, user, password_env, transport, tls_pin, seconds } => {
+            app::telemetry::init(Some("warn"))?;
+            let password = password_env.map(|name| password_from(&name)).transpose()?;
+            let transport = match transport {
+                TransportArg::Tcp => Transport::Tcp,
+                TransportArg::Udp => Transport::Udp,
+            };
+            let options = app::probe::ProbeOptions { url, user, password, transport, tls_pin, seconds };
+            app::probe::probe(&options, &mut std::io::stdout()).map(done)
+        }
+        Command::Replay { video, camera, start, config, frames, events, mot, snapshots } => {
+            app::telemetry::init(None)?;
+            let command = ReplayCommand { video, camera, start, config, frames, events, mot, snapshots };
+            app::replay::command::run(&command).map(|_| ExitCode::SUCCESS)
+        }
+        Command::Worker { socket } => {
+            app::telemetry::init(None)?;
+            app::worker::run(&socket).map(done)
+        }
+    }
+}
+
+fn program() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|e| Error::new(ErrorKind::Io, "wardwatch cannot find its own program").source(e))
+}
+
+fn password_from(name: &str) -> Result<String> {
+    std::env::var(name)
+        .map_err(|_| Error::new(ErrorKind::Config, format!("the environment variable {name} is not set")))
+}

@@ -337,7 +337,7 @@ pub struct EventReport {
     pub label: Label,
     /// Best score so far.
     pub score: f32,
-    /// How many objects take part.
+    /// The most objects that took part at one time.
     pub count: u32,
     pub tracks: Vec<u64>,
     /// The object in the snapshot, relative to the picture.

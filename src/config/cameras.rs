@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
-use super::rule::{self, RuleConfig, ScheduleConfig};
+use super::rule::{self, KeyError, RuleCheck, RuleConfig, ScheduleConfig};
 use super::secret::{RawUrl, Secret, StreamUrl};
 use crate::base::Result;
 use crate::base::geometry::{Point, Polygon};
@@ -139,6 +139,9 @@ fn default_latency() -> u32 {
 
 const DEFAULT_DETECT_FPS: f32 = 5.0;
 
+/// Corners of an area. An event carries its zones as they were drawn and must stay below 16 KiB.
+const MAX_POINTS: usize = 64;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawMask {
@@ -159,19 +162,26 @@ struct RawLine {
     points: Spanned<Vec<Point>>,
 }
 
-/// Reads and validates the document. Rule parameters are checked by the rules themselves (`rules::check`).
-pub fn load_cameras(path: &Path) -> Result<CamerasDocument> {
+/// Reads and validates the document. `check` is the rules' own validation (`rules::check`); `app::load_cameras` has both.
+pub fn load_cameras(path: &Path, check: RuleCheck<'_>) -> Result<CamerasDocument> {
     let doc = Document::read(path)?;
     let raw: RawDocument = doc.parse()?;
     let mut schedules: Vec<ScheduleConfig> = Vec::new();
     for s in raw.schedule {
-        schedules.push(rule::schedule(&doc, s)?);
+        let span = s.name.span();
+        let schedule = rule::schedule(&doc, s)?;
+        if schedules.iter().any(|other| other.name == schedule.name) {
+            return Err(doc
+                .error(Some(span), format!("a second schedule is called `{}`", schedule.name))
+                .hint("put all its windows into one schedule, or give it another name"));
+        }
+        schedules.push(schedule);
     }
     let mut seen = HashSet::new();
     let mut cameras = Vec::with_capacity(raw.camera.len());
     for c in raw.camera {
         let span = c.id.span();
-        let camera = camera(&doc, c, &schedules)?;
+        let camera = camera(&doc, c, &schedules, check)?;
         if !seen.insert(camera.id.clone()) {
             return Err(doc
                 .error(Some(span), format!("a second camera is called `{}`", camera.id))
@@ -182,7 +192,7 @@ pub fn load_cameras(path: &Path) -> Result<CamerasDocument> {
     Ok(CamerasDocument { revision: raw.revision, cameras })
 }
 
-fn camera(doc: &Document, raw: RawCamera, schedules: &[ScheduleConfig]) -> Result<Camera> {
+fn camera(doc: &Document, raw: RawCamera, schedules: &[ScheduleConfig], check: RuleCheck<'_>) -> Result<Camera> {
     let span = raw.id.span();
     let id = CameraId::try_from(raw.id.into_inner()).map_err(|e| doc.error(Some(span), e.to_string()))?;
     if let Some(position) = &raw.position {
@@ -209,16 +219,7 @@ fn camera(doc: &Document, raw: RawCamera, schedules: &[ScheduleConfig]) -> Resul
     for m in raw.mask {
         masks.push(polygon(doc, &id, "mask", m.polygon)?);
     }
-    let mut rules: Vec<RuleConfig> = Vec::with_capacity(raw.rule.len());
-    for r in raw.rule {
-        let span = r.span();
-        let rule = rule::rule(doc, r, schedules).map_err(|e| e.camera(&id))?;
-        if rules.iter().any(|other| other.name == rule.name) {
-            let name_span = doc.key_span(&span, "name");
-            return Err(doc.error(Some(name_span), format!("a second rule is called `{}`", rule.name)).camera(&id));
-        }
-        rules.push(rule);
-    }
+    let rules = rules(doc, &id, raw.rule, schedules, |rule| check(rule, &zones, &lines))?;
     Ok(Camera {
         name: if raw.name.is_empty() { id.to_string() } else { raw.name },
         area: raw.area,
@@ -287,6 +288,30 @@ fn lines(doc: &Document, id: &CameraId, raw: Vec<RawLine>) -> Result<Vec<LineCon
     Ok(lines)
 }
 
+fn rules(
+    doc: &Document,
+    id: &CameraId,
+    raw: Vec<Spanned<toml::Table>>,
+    schedules: &[ScheduleConfig],
+    check: impl Fn(&RuleConfig) -> Result<(), KeyError>,
+) -> Result<Vec<RuleConfig>> {
+    let mut rules: Vec<RuleConfig> = Vec::with_capacity(raw.len());
+    for r in raw {
+        let span = r.span();
+        let rule = rule::rule(doc, r, schedules).map_err(|e| e.camera(id))?;
+        if rules.iter().any(|other| other.name == rule.name) {
+            let name_span = doc.key_span(&span, "name");
+            return Err(doc
+                .error(Some(name_span), format!("a second rule is called `{}`", rule.name))
+                .hint("give each rule of a camera a name of its own")
+                .camera(id));
+        }
+        check(&rule).map_err(|e| rule::at_key(doc, &span, &format!("rule `{}`", rule.name), e).camera(id))?;
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
 fn name<'a>(
     doc: &Document,
     id: &CameraId,
@@ -313,6 +338,12 @@ fn polygon(doc: &Document, id: &CameraId, what: &str, raw: Spanned<Vec<Point>>) 
         return Err(doc
             .error(Some(span), format!("{what} has {} points; an area needs at least three", points.len()))
             .hint("polygon = [[0.1, 0.5], [0.9, 0.5], [0.9, 1.0], [0.1, 1.0]]")
+            .camera(id));
+    }
+    if points.len() > MAX_POINTS {
+        return Err(doc
+            .error(Some(span), format!("{what} has {} points; {MAX_POINTS} is the most", points.len()))
+            .hint("draw it with fewer corners, or as two areas")
             .camera(id));
     }
     in_picture(doc, id, what, &points, span.clone())?;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::base::{Error, ErrorKind, Result};
 
 pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
-pub use rule::{RuleConfig, ScheduleConfig, Weekday, Window};
+pub use rule::{KeyError, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};
 pub use site::{
     BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, SnapshotConfig, TrackConfig,
@@ -58,14 +58,25 @@ impl Document {
         }
     }
 
-    /// Where `key` is set inside `span` (a table), or the table itself.
+    /// Where `key` is set in the table at `span`, or the table itself. The parser gives a table's heading only, so the
+    /// table is taken to reach to the next heading; an inline table has its braces.
     pub(crate) fn key_span(&self, span: &Range<usize>, key: &str) -> Range<usize> {
+        let table = self.text.get(span.clone()).unwrap_or_default();
+        let (inline, region) = match table.starts_with('{') {
+            true => (true, table),
+            false => (false, self.text.get(span.start..).unwrap_or_default()),
+        };
         let mut offset = span.start;
-        for line in self.text.get(span.clone()).unwrap_or_default().split_inclusive('\n') {
-            let body = line.trim_start();
-            if body.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')) {
-                let start = offset + (line.len() - body.len());
-                return start..start + key.len();
+        for (index, line) in region.split_inclusive('\n').enumerate() {
+            if !inline && index > 0 && is_heading(line) {
+                break;
+            }
+            for (at, _) in line.match_indices(key) {
+                let begins = line[..at].trim_end().chars().last().is_none_or(|c| matches!(c, '{' | ','));
+                let ends = line[at + key.len()..].trim_start().starts_with('=');
+                if begins && ends && (inline || line[..at].trim().is_empty()) {
+                    return offset + at..offset + at + key.len();
+                }
             }
             offset += line.len();
         }
@@ -79,6 +90,12 @@ impl Document {
         }
         self.path.parent().unwrap_or(Path::new(".")).join(path)
     }
+}
+
+/// `[name` or `[[name`: not the continuation of an array, which begins with a number or a quote.
+fn is_heading(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with('[') && line.trim_start_matches('[').starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 fn position(text: &str, offset: usize) -> (usize, usize) {

@@ -4,12 +4,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
-use crate::base::Result;
-use crate::base::types::{Severity, is_name};
+use crate::base::types::{NamedLine, Severity, Zone, is_name};
+use crate::base::{Error, ErrorKind, Result};
 
 /// A day of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,6 +69,59 @@ pub struct RuleConfig {
     pub params: toml::Table,
 }
 
+/// What is wrong with a rule, by key: whoever holds the file can point at the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyError {
+    /// `None`: a key is missing, or the rule as a whole is wrong.
+    pub key: Option<String>,
+    /// One sentence.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+impl KeyError {
+    /// `key` is wrong because of `message`.
+    pub fn new(key: &str, message: impl Into<String>) -> Self {
+        Self { key: Some(key.to_owned()), message: message.into(), hint: None }
+    }
+
+    /// Says how to mend it.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(e: KeyError) -> Self {
+        let error = Error::new(ErrorKind::Config, e.message);
+        match e.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Says whether a rule makes sense on a camera with these zones and lines: the rules' own half of the validation,
+/// handed in because this layer does not know them.
+pub type RuleCheck<'a> = &'a dyn Fn(&RuleConfig, &[Zone], &[NamedLine]) -> Result<(), KeyError>;
+
+/// Reads `table` strictly into `T` and names the key that is wrong.
+pub fn read_keys<T: DeserializeOwned>(table: &toml::Table) -> Result<T, KeyError> {
+    table.clone().try_into().map_err(|e: toml::de::Error| {
+        // A table without its text has no spans. The key stands in the error's context ("in `key`"), or, when it is
+        // the key itself that is unknown, in the message.
+        let full = e.to_string();
+        let named = |text: &str| text.split('`').skip(1).step_by(2).find(|w| table.contains_key(*w)).map(str::to_owned);
+        let key = full.rsplit_once("in `").and_then(|(_, rest)| named(&format!("`{rest}"))).or_else(|| named(&full));
+        let message = match &key {
+            Some(key) if !e.message().contains(&format!("`{key}`")) => format!("{key}: {}", e.message().trim_end()),
+            _ => e.message().trim_end().to_owned(),
+        };
+        KeyError { key, message, hint: None }
+    })
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCommon {
@@ -111,9 +165,7 @@ pub(super) fn rule(doc: &Document, raw: Spanned<toml::Table>, schedules: &[Sched
     let span = raw.span();
     let (common, params): (toml::Table, toml::Table) =
         raw.into_inner().into_iter().partition(|(key, _)| COMMON_KEYS.contains(&key.as_str()));
-    let common: RawCommon = common
-        .try_into()
-        .map_err(|e: toml::de::Error| doc.error(Some(span.clone()), format!("[[camera.rule]]: {}", e.message())))?;
+    let common: RawCommon = read_keys(&common).map_err(|e| at_key(doc, &span, "[[camera.rule]]", e))?;
     let fail = |key: &str, message: String| doc.error(Some(doc.key_span(&span, key)), message);
     if !is_name(&common.name) {
         return Err(fail("name", format!("`{}` is not a rule name", common.name)).hint("use a-z, 0-9 and -"));
@@ -152,10 +204,20 @@ pub(super) fn rule(doc: &Document, raw: Spanned<toml::Table>, schedules: &[Sched
     })
 }
 
+/// `error` with the place of its key inside the rule's table at `span`.
+pub(super) fn at_key(doc: &Document, span: &Range<usize>, what: &str, error: KeyError) -> Error {
+    let place = error.key.as_deref().map_or_else(|| span.clone(), |key| doc.key_span(span, key));
+    let out = doc.error(Some(place), format!("{what}: {}", error.message));
+    match error.hint {
+        Some(hint) => out.hint(hint),
+        None => out,
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSchedule {
-    name: Spanned<String>,
+    pub(super) name: Spanned<String>,
     windows: Vec<RawWindow>,
 }
 

@@ -108,6 +108,9 @@ pub struct BrokerConfig {
     pub program: PathBuf,
     /// Generated configuration, password file and ACL live here.
     pub state_dir: PathBuf,
+    /// Lets the user `watch`, a person with `mosquitto_sub` on this machine, read pictures and not only events.
+    #[serde(default)]
+    pub watch_pictures: bool,
 }
 
 fn default_broker_port() -> u16 {

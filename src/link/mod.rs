@@ -1,1 +1,3 @@
 //! L3: HTTP doors.
+
+pub mod observe;

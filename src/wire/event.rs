@@ -66,7 +66,7 @@ pub struct Event {
     pub label: String,
     /// Best detection score, 0 to 1.
     pub score: f32,
-    /// Objects taking part.
+    /// The most objects that took part at one time.
     pub count: u32,
     /// Track numbers within the camera.
     pub tracks: Vec<u64>,

@@ -79,6 +79,8 @@ pub struct WorkerSetup {
 pub struct CameraAssignment {
     pub id: CameraId,
     pub config_revision: u64,
+    /// The [`CameraSecrets`] that belong to this assignment; they come on another channel.
+    pub secrets_generation: u64,
     pub detect: StreamSettings,
     pub record: Option<StreamSettings>,
     pub detect_fps: f32,
@@ -91,10 +93,11 @@ pub struct CameraAssignment {
 
 impl CameraAssignment {
     /// `camera` as a worker gets it.
-    pub fn new(camera: &Camera, config_revision: u64, phantoms: Vec<Phantom>) -> Self {
+    pub fn new(camera: &Camera, config_revision: u64, secrets_generation: u64, phantoms: Vec<Phantom>) -> Self {
         Self {
             id: camera.id.clone(),
             config_revision,
+            secrets_generation,
             detect: StreamSettings::from(&camera.detect),
             record: camera.record.as_ref().map(StreamSettings::from),
             detect_fps: camera.detect_fps,
@@ -125,6 +128,8 @@ impl From<&StreamSource> for StreamSettings {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct CameraSecrets {
     pub camera: CameraId,
+    /// Counts up with every change.
+    pub generation: u64,
     pub streams: Vec<StreamSecret>,
 }
 
@@ -139,7 +144,7 @@ pub struct StreamSecret {
 
 impl CameraSecrets {
     /// The secrets of `camera`.
-    pub fn new(camera: &Camera) -> Self {
+    pub fn new(camera: &Camera, generation: u64) -> Self {
         let secret = |role, s: &StreamSource| StreamSecret {
             role,
             url: s.url.expose().to_owned(),
@@ -148,7 +153,7 @@ impl CameraSecrets {
         };
         let mut streams = vec![secret(StreamRole::Detect, &camera.detect)];
         streams.extend(camera.record.as_ref().map(|r| secret(StreamRole::Record, r)));
-        Self { camera: camera.id.clone(), streams }
+        Self { camera: camera.id.clone(), generation, streams }
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod support;
 
+mod camera;
 mod centre;
+mod config;
 mod detect;
 mod event;
 mod ingest;
@@ -10,6 +12,7 @@ mod publish;
 mod replay;
 mod rules;
 mod run;
+mod scenes;
 mod store;
 mod tidy;
 mod track;

@@ -29,7 +29,12 @@ use crate::support::post::{
 const QUOTA: u64 = 1 << 30;
 
 fn config(directory: &tempfile::TempDir, port: u16) -> BrokerConfig {
-    BrokerConfig { port, program: "mosquitto".into(), state_dir: directory.path().join("broker") }
+    BrokerConfig {
+        port,
+        program: "mosquitto".into(),
+        state_dir: directory.path().join("broker"),
+        watch_pictures: false,
+    }
 }
 
 async fn broker(directory: &tempfile::TempDir, port: u16) -> Broker {

@@ -1,4 +1,8 @@
 //! Helpers of the integration tests, one file a concern.
 
 pub mod broker;
+pub mod onnx;
 pub mod post;
+pub mod site;
+pub mod stimulus;
+pub mod wait;

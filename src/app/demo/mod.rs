@@ -1,0 +1,287 @@
+//! `wardwatch demo`: the main job on one machine. Sample cameras loop real footage over RTSP; broker, node, workers and
+//! centre are the real ones, started from configuration files that the demo writes and a person can read.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::run::{Services, runtime, serve, signals};
+use super::{Shutdown, join, stopped, thread};
+use crate::base::types::Codec;
+use crate::base::{Error, ErrorKind, Result};
+use crate::centre::{CommittedEvent, Notice};
+use crate::config::load_site;
+use crate::ingest::sample::{Footage, SampleCamera, SampleOptions};
+use crate::link::observe;
+use crate::publish::broker::{Broker, Role};
+use crate::rules;
+use crate::wire::event::{PhaseJson, SeverityJson, parse_rfc3339};
+
+const FOOTAGE_DIR: &str = ".cache/footage";
+const RUNTIME: &str = ".cache/onnxruntime/libonnxruntime.so.1.32.0";
+/// An event line waits this long for its picture.
+const PICTURE_WAIT: Duration = Duration::from_secs(2);
+
+/// How to run the demo.
+pub struct DemoOptions {
+    /// `None`: until a signal.
+    pub seconds: Option<u64>,
+    /// Emptied at every start.
+    pub state_dir: PathBuf,
+    /// The wardwatch binary, for workers.
+    pub program: PathBuf,
+}
+
+/// Runs the demo; true if at least one event made the whole trip with its snapshot.
+///
+/// # Errors
+/// When something it needs is missing (`make setup` fetches it) or cannot be started.
+pub fn demo(options: &DemoOptions) -> Result<bool> {
+    let screen = Screen::new();
+    screen.say("wardwatch: chạy thử với bốn camera mẫu / demo with four sample cameras");
+    let state_dir = fresh_dir(&options.state_dir)?;
+    let cameras = sample_cameras()?;
+    let config = write_config(&state_dir, &cameras)?;
+    screen.say(&format!("cấu hình / configuration: {}", config.display()));
+    let site = load_site(&config)?;
+    let timezone = TimeZone::get(&site.timezone)
+        .map_err(|e| Error::new(ErrorKind::Config, "the site's time zone is unknown").source(e))?;
+    let metrics = observe::install_metrics()?;
+    let seen = runtime()?.block_on(async {
+        let (stop, shutdown) = watch::channel(false);
+        let (reread, reload) = watch::channel(0);
+        tokio::spawn(signals(stop.clone(), reread));
+        if let Some(seconds) = options.seconds {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                stop.send_replace(true);
+            });
+        }
+        let (on_centre, heard) = oneshot::channel();
+        let printing = tokio::spawn(print_events(heard, screen.clone(), timezone, shutdown.clone()));
+        let watching = screen.clone();
+        let services = Services {
+            site,
+            program: options.program.clone(),
+            metrics,
+            on_centre: Some(on_centre),
+            on_broker: Some(Box::new(move |broker| how_to_watch(broker, &watching))),
+        };
+        serve(services, reload, shutdown).await?;
+        printing.await.map_err(|e| Error::new(ErrorKind::Internal, "the event printer failed").source(e))
+    })?;
+    for (camera, served) in cameras {
+        camera.stop();
+        join(served);
+    }
+    screen.say(&format!(
+        "đã dừng / stopped: {} sự kiện, {} đủ ảnh / {} events, {} of them with their snapshot",
+        seen.events, seen.with_snapshot, seen.events, seen.with_snapshot
+    ));
+    Ok(seen.with_snapshot > 0)
+}
+
+type Sample = (SampleCamera, JoinHandle<()>);
+
+fn fresh_dir(dir: &Path) -> Result<PathBuf> {
+    let failed = |e| Error::io("the demo's directory cannot be used", dir, e).hint("choose another with --state-dir");
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    std::fs::canonicalize(dir).map_err(failed)
+}
+
+fn sample_cameras() -> Result<Vec<Sample>> {
+    let load = |name: &str, codec| Footage::load(&Path::new(FOOTAGE_DIR).join(name), codec);
+    let street = load("street-h264.mp4", Codec::H264)?;
+    let small = load("street-360p.mp4", Codec::H264)?;
+    let hevc = load("street-h265.mp4", Codec::H265)?;
+    // Four cameras of one street that do not all show the same moment.
+    let quarter = street.len() / 4;
+    let password = uuid::Uuid::new_v4().simple().to_string();
+    let start = |footage: &Footage, quarters: usize, credentials: Option<(String, String)>| -> Result<Sample> {
+        let options = SampleOptions { credentials, start_at: quarters * quarter, ..SampleOptions::default() };
+        let (camera, serving) = SampleCamera::start(footage.clone(), options)?;
+        let served = thread("sample camera", move || serving.run())?;
+        Ok((camera, served))
+    };
+    Ok(vec![
+        start(&street, 0, None)?,
+        start(&small, 1, None)?,
+        start(&hevc, 2, None)?,
+        start(&street, 3, Some(("chu-ho".into(), password)))?,
+    ])
+}
+
+fn write_config(state_dir: &Path, cameras: &[Sample]) -> Result<PathBuf> {
+    let here = std::env::current_dir().map_err(|e| Error::io("there is no current directory", ".", e))?;
+    let password_file = state_dir.join("nha-ba-hoa.password");
+    let password = cameras.last().and_then(|(camera, _)| camera.password()).unwrap_or_default();
+    write_private(&password_file, password)?;
+    let mut document = include_str!("cameras.toml").replace("{password_file}", &password_file.display().to_string());
+    for (index, (camera, _)) in cameras.iter().enumerate() {
+        document = document.replace(&format!("{{port_{index}}}"), &camera.port().to_string());
+    }
+    write_private(&state_dir.join("cameras.toml"), &document)?;
+    let site = include_str!("wardwatch.toml")
+        .replace("{models_dir}", &here.join("models").display().to_string())
+        .replace("{runtime}", &here.join(RUNTIME).display().to_string())
+        .replace("{state_dir}", &state_dir.display().to_string());
+    let path = state_dir.join("wardwatch.toml");
+    write_private(&path, &site)?;
+    Ok(path)
+}
+
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut f| f.write_all(text.as_bytes())).map_err(|e| Error::io("cannot write", path, e))
+}
+
+fn how_to_watch(broker: &Broker, screen: &Screen) {
+    screen.say("xem cùng sự kiện từ bên ngoài / watch the same events from outside:");
+    screen.say(&format!(
+        "  mosquitto_sub -V mqttv5 -h 127.0.0.1 -p {} -u {user} -P \"$(sed -n s/^{user}://p {})\" -t 'wardwatch/v1/+/+/camera/+/event'",
+        broker.port(),
+        broker.credentials_file().display(),
+        user = Role::Watch.user(),
+    ));
+    screen.say("  (ảnh / pictures: -t 'wardwatch/v1/+/+/camera/+/snapshot/+' -C 1 -N > shot.jpg)");
+    screen.say("Ctrl-C để dừng / to stop");
+}
+
+/// What came through.
+#[derive(Default)]
+struct Seen {
+    events: u64,
+    with_snapshot: u64,
+}
+
+/// Prints a line for every event revision the centre commits, with its picture's path when that is there.
+async fn print_events(
+    heard: oneshot::Receiver<broadcast::Receiver<Arc<Notice>>>,
+    screen: Screen,
+    timezone: TimeZone,
+    mut shutdown: Shutdown,
+) -> Seen {
+    let mut seen = Seen::default();
+    // A centre that did not start says why itself.
+    let Ok(mut heard) = heard.await else { return seen };
+    let mut pictures: HashMap<String, PathBuf> = HashMap::new();
+    let mut waiting: Vec<(tokio::time::Instant, Box<CommittedEvent>)> = Vec::new();
+    let mut stopping = false;
+    loop {
+        let due = waiting.first().map(|(at, _)| *at);
+        let timer = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            notice = heard.recv() => match notice.as_deref() {
+                Ok(Notice::Event(event)) => waiting.push((tokio::time::Instant::now() + PICTURE_WAIT, event.clone())),
+                Ok(Notice::Snapshot { sha256, path, .. }) => {
+                    pictures.insert(sha256.clone(), path.clone());
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(n)) => screen.say(&format!("({n} lines left out)")),
+                Err(broadcast::error::RecvError::Closed) => break,
+            },
+            () = timer => {}
+            () = stopped(&mut shutdown), if !stopping => {
+                stopping = true;
+                screen.say("đang dừng / stopping …");
+            }
+        }
+        let now = tokio::time::Instant::now();
+        let (ready, rest) = std::mem::take(&mut waiting).into_iter().partition(|(until, event)| {
+            *until <= now
+                || event.snapshot.is_some()
+                || picture(event, &pictures).is_some()
+                || event.event.snapshot.is_none()
+        });
+        waiting = rest;
+        for (_, event) in ready {
+            tell(&event, &pictures, &screen, &timezone, &mut seen);
+        }
+    }
+    for (_, event) in waiting {
+        tell(&event, &pictures, &screen, &timezone, &mut seen);
+    }
+    seen
+}
+
+fn picture<'a>(event: &'a CommittedEvent, pictures: &'a HashMap<String, PathBuf>) -> Option<&'a PathBuf> {
+    let named = event.event.snapshot.as_ref().and_then(|s| pictures.get(&s.sha256));
+    event.snapshot.as_ref().or(named)
+}
+
+fn tell(
+    committed: &CommittedEvent,
+    pictures: &HashMap<String, PathBuf>,
+    screen: &Screen,
+    timezone: &TimeZone,
+    seen: &mut Seen,
+) {
+    let picture = picture(committed, pictures);
+    if committed.event.phase == PhaseJson::Started {
+        seen.events += 1;
+        seen.with_snapshot += u64::from(picture.is_some());
+    }
+    screen.event(committed, picture, timezone);
+}
+
+/// Standard output, with colours only on a terminal.
+#[derive(Clone)]
+struct Screen {
+    colours: bool,
+}
+
+impl Screen {
+    fn new() -> Self {
+        Self { colours: std::io::stdout().is_terminal() }
+    }
+
+    fn say(&self, text: &str) {
+        // Nobody reads a closed terminal; the demo goes on for its exit code.
+        writeln!(std::io::stdout(), "{text}").ok();
+    }
+
+    fn event(&self, committed: &CommittedEvent, picture: Option<&PathBuf>, timezone: &TimeZone) {
+        let e = &committed.event;
+        let updated = parse_rfc3339(&e.updated_at).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let time = updated
+            .map(|t| t.to_zoned_datetime(timezone.clone()).strftime("%d/%m/%Y %H:%M:%S").to_string())
+            .unwrap_or_default();
+        let (vietnamese, english) = rules::kind(&e.kind).map_or(("?", "?"), |k| (k.vietnamese, k.english));
+        let phase = match e.phase {
+            PhaseJson::Started => "bắt đầu/started",
+            PhaseJson::Updated => "cập nhật/updated",
+            PhaseJson::Ended => "kết thúc/ended",
+        };
+        let (severity, colour) = match e.severity {
+            SeverityJson::Alert => ("cảnh báo/alert", "\x1b[31m"),
+            SeverityJson::Notice => ("lưu ý/notice", "\x1b[33m"),
+        };
+        let severity = if self.colours { format!("{colour}{severity}\x1b[0m") } else { severity.to_owned() };
+        self.say(&format!(
+            "EVENT {time} {} {} ({vietnamese}/{english}) {phase} {severity} {}×{} {:.2} {} ms {}",
+            e.camera,
+            e.rule,
+            e.label,
+            e.count,
+            e.score,
+            committed.latency_ms,
+            picture.map_or("-".into(), |p| p.display().to_string()),
+        ));
+    }
+}

@@ -1,0 +1,205 @@
+//! The node: owns the store and the link to the broker, supervises the workers, applies the cameras document.
+//!
+//! Order of a start: store, broker link, workers. Order of a stop follows the data: workers end their events, the outbox
+//! drains for at most five seconds, the store closes.
+
+mod dump;
+mod fleet;
+mod process;
+mod sink;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+
+use super::camera::load_cameras;
+use super::{Shutdown, boot_id, join, stopped, thread};
+use crate::base::clock::SystemClock;
+use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::config::{CamerasDocument, DetectConfig, MqttConfig, NodeConfig, WardwatchConfig};
+use crate::link::observe;
+use crate::publish;
+use crate::publish::presence::CameraStatuses;
+use crate::store::{BALLAST, Settings, Store};
+use crate::wire::event::Origin;
+use crate::wire::ipc::{PROTOCOL, WorkerSetup};
+use crate::wire::topic::NodeTopics;
+use dump::Dump;
+use fleet::Fleet;
+use process::WorkerProcess;
+use sink::Sink;
+
+/// Everything a node is started with.
+pub struct NodeOptions {
+    pub site: WardwatchConfig,
+    pub node: NodeConfig,
+    pub mqtt: MqttConfig,
+    /// The wardwatch binary, for workers.
+    pub program: PathBuf,
+    pub metrics: PrometheusHandle,
+}
+
+/// Runs a node until `shutdown`; `reload` fires when the cameras document is to be read again.
+///
+/// # Errors
+/// Before anything runs: a wrong document, a port in use, a state directory that cannot be used. Later faults are
+/// logged, shown and retried.
+pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shutdown: Shutdown) -> Result<()> {
+    let NodeOptions { site, node, mqtt, program, metrics } = options;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut document = load_cameras(&node.cameras, &site.detect)?;
+    let listener = observe::bind(node.listen, "node").await?;
+    let run_dir = private_dir(&node.state_dir.join("run"))?;
+    let origin = origin(&site, &node, clock.as_ref())?;
+    tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
+
+    let settings = Settings {
+        origin: origin.clone(),
+        snapshot_quota_bytes: node.snapshot_quota_bytes,
+        ballast_bytes: BALLAST,
+    };
+    let (store, writer, opened) = Store::open(&node.state_dir.join("node.db"), settings, clock.now())?;
+    if let Some(path) = &opened.quarantined {
+        tracing::error!("the node's database was damaged; it was put aside as {}", path.display());
+    }
+    if opened.waiting > 0 {
+        tracing::info!(rows = opened.waiting, "rows of the last run wait for the centre");
+    }
+    let writer = thread("store", move || writer.run())?;
+    let ended = store.end_open_events(None, clock.now()).await?;
+    if !ended.is_empty() {
+        tracing::warn!("{} events were open when the last run ended; they are ended now", ended.len());
+    }
+
+    let (statuses, board) = watch::channel(CameraStatuses::new());
+    let (health, publish_health) = watch::channel(publish::Health::default());
+    let (publish_stop, publish_stopped) = watch::channel(false);
+    let publishing = tokio::spawn(publish::run(
+        mqtt,
+        publish::Settings {
+            topics: NodeTopics::new(&site.ward, &node.name),
+            boot_id: origin.boot_id.clone(),
+            timezone: origin.timezone.clone(),
+            receipt_timeout: Duration::from_secs(node.receipt_timeout_seconds),
+            jitter_seed: clock.now().mono.as_nanos() as u64,
+        },
+        publish::Wiring {
+            store: store.clone(),
+            cameras: board,
+            health,
+            clock: clock.clone(),
+            shutdown: publish_stopped,
+        },
+    ));
+
+    let sink = Sink::new(store.clone(), clock, origin, statuses);
+    let readiness: observe::Readiness = {
+        let sink = sink.clone();
+        Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
+    };
+    let mut until = shutdown.clone();
+    let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
+    let serving = tokio::spawn(door);
+
+    let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
+    fleet.apply(&document);
+    loop {
+        tokio::select! {
+            () = stopped(&mut shutdown) => break,
+            changed = reload.changed() => {
+                if changed.is_err() {
+                    stopped(&mut shutdown).await;
+                    break;
+                }
+                if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
+                    fleet.apply(&newer);
+                    document = newer;
+                }
+            }
+        }
+    }
+
+    fleet.stop().await;
+    publish_stop.send_replace(true);
+    report("publishing", publishing.await);
+    report("the HTTP door", serving.await);
+    drop(store);
+    tokio::task::spawn_blocking(move || join(writer)).await.ok();
+    tracing::info!("node stopped");
+    Ok(())
+}
+
+fn report(what: &str, ended: std::result::Result<Result<()>, tokio::task::JoinError>) {
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::error!("{e}"),
+        Err(e) => tracing::error!("{what} failed: {e}"),
+    }
+}
+
+fn origin(site: &WardwatchConfig, node: &NodeConfig, clock: &dyn Clock) -> Result<Origin> {
+    let timezone = TimeZone::get(&site.timezone)
+        .map_err(|e| Error::new(ErrorKind::Config, format!("`{}` is not a time zone", site.timezone)).source(e))?;
+    Ok(Origin { ward: site.ward.clone(), node: node.name.clone(), boot_id: boot_id(clock.now()), timezone })
+}
+
+fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: PathBuf, sink: Sink) -> Result<Fleet> {
+    let setup = WorkerSetup {
+        protocol: PROTOCOL,
+        timezone: site.timezone.clone(),
+        detect: site.detect.clone(),
+        track: site.track.clone(),
+        snapshot: site.snapshot.clone(),
+        ring_bytes: node.ring_bytes,
+    };
+    let dump = Dump::open(node.ipc_dump.as_deref())?;
+    let of_workers = sink.clone();
+    let make = move |index| WorkerProcess {
+        index,
+        program: program.clone(),
+        run_dir: run_dir.clone(),
+        setup: setup.clone(),
+        sink: of_workers.clone(),
+        dump: dump.clone(),
+    };
+    Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink))
+}
+
+/// The document as it is on disk, if it may replace `current`.
+fn reread(path: &Path, detect: &DetectConfig, current: &CamerasDocument) -> Option<CamerasDocument> {
+    match load_cameras(path, detect) {
+        Err(e) => {
+            tracing::error!("the cameras document is not applied, revision {} stays: {e}", current.revision);
+            None
+        }
+        Ok(newer) if newer == *current => {
+            tracing::info!(revision = newer.revision, "the cameras document has not changed");
+            None
+        }
+        Ok(newer) if newer.revision <= current.revision => {
+            tracing::error!(
+                "the cameras document is not applied: it changed but its revision is {}, not more than {}; raise it",
+                newer.revision,
+                current.revision
+            );
+            None
+        }
+        Ok(newer) => {
+            tracing::info!(revision = newer.revision, cameras = newer.cameras.len(), "cameras document applied");
+            Some(newer)
+        }
+    }
+}
+
+/// A directory that only this user may enter.
+fn private_dir(path: &Path) -> Result<PathBuf> {
+    let failed = |e| Error::io("the state directory cannot be used", path, e).hint("check `state_dir` and its owner");
+    std::fs::create_dir_all(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    Ok(path.to_owned())
+}

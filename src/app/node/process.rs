@@ -1,0 +1,277 @@
+//! One worker process as the node sees it: started, spoken to over its socket, started again when it dies.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::dump::Dump;
+use super::sink::Sink;
+use crate::base::types::{CameraId, Phantom};
+use crate::base::{Error, ErrorKind, Result};
+use crate::config::Camera;
+use crate::wire::ipc::{self, CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup};
+
+/// A worker that has said nothing for this long after its start is given up.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// A worker that was told to stop gets this long to end its events.
+const STOP_DEADLINE: Duration = Duration::from_secs(4);
+/// A worker that lived this long restarts at once; a shorter life doubles the pause.
+const HEALTHY_LIFE: Duration = Duration::from_secs(10);
+const RESTART_MIN: Duration = Duration::from_millis(100);
+const RESTART_MAX: Duration = Duration::from_secs(30);
+
+/// The cameras a worker should have.
+#[derive(Clone, Default)]
+pub(super) struct Desired {
+    pub(super) revision: u64,
+    /// Camera and the generation of its secrets.
+    pub(super) cameras: Vec<(Camera, u64)>,
+    pub(super) stop: bool,
+}
+
+/// What a worker is started with.
+pub(super) struct WorkerProcess {
+    pub(super) index: usize,
+    pub(super) program: PathBuf,
+    /// Only wardwatch may enter it: who connects here gets orders.
+    pub(super) run_dir: PathBuf,
+    pub(super) setup: WorkerSetup,
+    pub(super) sink: Sink,
+    pub(super) dump: Dump,
+}
+
+enum End {
+    Stopped,
+    Died(Error),
+}
+
+impl WorkerProcess {
+    /// Keeps the worker running until `desired` says stop.
+    pub(super) async fn supervise(self, mut desired: watch::Receiver<Desired>) {
+        let mut pause = RESTART_MIN;
+        loop {
+            let begun = Instant::now();
+            let end = self.run_once(&mut desired).await;
+            let cameras: Vec<CameraId> = desired.borrow().cameras.iter().map(|(c, _)| c.id.clone()).collect();
+            match end {
+                Ok(End::Stopped) => return,
+                Ok(End::Died(e)) | Err(e) => {
+                    if desired.borrow().stop {
+                        self.sink.worker_gone(self.index, &cameras).await;
+                        return;
+                    }
+                    tracing::error!(worker = self.index, "{e}");
+                }
+            }
+            self.sink.worker_gone(self.index, &cameras).await;
+            pause = if begun.elapsed() >= HEALTHY_LIFE { RESTART_MIN } else { (pause * 2).min(RESTART_MAX) };
+            let stopped = async { desired.wait_for(|d| d.stop).await.is_ok() };
+            if timeout(pause, stopped).await.is_ok() {
+                return;
+            }
+            metrics::counter!(crate::base::telemetry::WORKER_RESTARTS).increment(1);
+        }
+    }
+
+    async fn run_once(&self, desired: &mut watch::Receiver<Desired>) -> Result<End> {
+        let path = self.run_dir.join(format!("worker-{}.sock", self.index));
+        let (mut child, stdin, socket) = self.start(&path).await?;
+        let (read, write) = socket.into_split();
+        let mut orders = Orders { write, stdin, given: HashMap::new(), dump: self.dump.clone(), index: self.index };
+        orders.send(&ToWorker::Setup(Box::new(self.setup.clone()))).await?;
+        let end = self.converse(read, &mut orders, desired).await;
+        drop(orders);
+        match timeout(STOP_DEADLINE, child.wait()).await {
+            Ok(Ok(status)) => match end {
+                Ok(End::Died(e)) => Ok(End::Died(e.source(status.to_string()))),
+                end => end,
+            },
+            Ok(Err(e)) => Err(Error::new(ErrorKind::Internal, "a worker cannot be waited for").source(e)),
+            Err(_) => {
+                tracing::warn!(worker = self.index, "does not end; killing it");
+                child
+                    .kill()
+                    .await
+                    .map_err(|e| Error::new(ErrorKind::Internal, "a worker cannot be killed").source(e))?;
+                end
+            }
+        }
+    }
+
+    async fn start(&self, path: &Path) -> Result<(Child, Option<ChildStdin>, UnixStream)> {
+        if let Err(e) = tokio::fs::remove_file(path).await
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Error::io("an old worker socket cannot be removed", path, e));
+        }
+        let listener = UnixListener::bind(path).map_err(|e| Error::io("a worker's socket cannot be made", path, e))?;
+        let mut child = Command::new(&self.program)
+            .arg("worker")
+            .arg("--socket")
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| Error::io("a worker cannot be started", &self.program, e))?;
+        // Child::wait closes a standard input that it finds, and with it the worker.
+        let stdin = child.stdin.take();
+        let accepted = tokio::select! {
+            accepted = timeout(HELLO_DEADLINE, listener.accept()) => accepted,
+            status = child.wait() => {
+                let status = status.map(|s| s.to_string()).unwrap_or_default();
+                return Err(Error::new(ErrorKind::Internal, format!("a worker ended before it connected ({status})")));
+            }
+        };
+        match accepted {
+            Ok(Ok((socket, _))) => Ok((child, stdin, socket)),
+            Ok(Err(e)) => Err(Error::io("a worker cannot connect", path, e)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "a worker did not connect within ten seconds")),
+        }
+    }
+
+    /// Passes orders and takes messages until the worker ends.
+    async fn converse(
+        &self,
+        read: OwnedReadHalf,
+        orders: &mut Orders,
+        desired: &mut watch::Receiver<Desired>,
+    ) -> Result<End> {
+        let mut messages = Messages { read, decoder: Decoder::default(), chunk: vec![0; 64 * 1024] };
+        let mut ready = false;
+        let mut stop_at: Option<Instant> = None;
+        desired.mark_changed();
+        loop {
+            let deadline = stop_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                message = messages.next() => match message {
+                    Ok(Some((message, blob))) => {
+                        self.dump.record(self.index, "to_node", &message);
+                        match message {
+                            ToNode::Bye if stop_at.is_some() => return Ok(End::Stopped),
+                            ToNode::Bye => {}
+                            ToNode::Hello { protocol: PROTOCOL, pid } => tracing::info!(worker = self.index, pid, "started"),
+                            ToNode::Hello { protocol, .. } => {
+                                return Err(Error::new(ErrorKind::Invalid, format!("a worker speaks protocol {protocol}")));
+                            }
+                            ToNode::Failed { message } => {
+                                self.sink.worker_failed(self.index);
+                                return Ok(End::Died(Error::new(ErrorKind::Unavailable, message)));
+                            }
+                            ToNode::Ready { model, provider } => {
+                                tracing::info!(worker = self.index, model, provider, "ready");
+                                self.sink.worker_ready(self.index);
+                                ready = true;
+                                desired.mark_changed();
+                            }
+                            other => self.sink.take(other, blob).await?,
+                        }
+                    }
+                    Ok(None) if stop_at.is_some() => return Ok(End::Stopped),
+                    Ok(None) => return Ok(End::Died(Error::new(ErrorKind::Unavailable, "the worker died"))),
+                    Err(e) => return Ok(End::Died(e)),
+                },
+                changed = desired.changed() => {
+                    let wanted = desired.borrow_and_update().clone();
+                    if (changed.is_err() || wanted.stop) && stop_at.is_none() {
+                        // A worker that is dying cannot take the order; its end is seen by the read above.
+                        orders.send(&ToWorker::Stop).await.ok();
+                        stop_at = Some(Instant::now() + STOP_DEADLINE);
+                    } else if ready && stop_at.is_none() && orders.reconcile(&wanted, &self.sink).await.is_err() {
+                        tracing::debug!(worker = self.index, "orders could not be delivered");
+                    }
+                }
+                () = tokio::time::sleep_until(deadline), if stop_at.is_some() => {
+                    return Ok(End::Died(Error::new(ErrorKind::Timeout, "the worker did not stop in time")));
+                }
+            }
+        }
+    }
+}
+
+struct Messages {
+    read: OwnedReadHalf,
+    decoder: Decoder,
+    chunk: Vec<u8>,
+}
+
+impl Messages {
+    /// Cancel-safe: bytes read are in the decoder before anything else is awaited.
+    async fn next(&mut self) -> Result<Option<(ToNode, Vec<u8>)>> {
+        loop {
+            if let Some(message) = self.decoder.pull()? {
+                return Ok(Some(message));
+            }
+            match self.read.read(&mut self.chunk).await {
+                Ok(0) => return Ok(None),
+                Ok(n) => self.decoder.push(&self.chunk[..n]),
+                // A killed worker's socket may end in a reset.
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(e) => return Err(Error::io("cannot read from a worker", "socket", e)),
+            }
+        }
+    }
+}
+
+/// The node's side of the two channels to a worker, and what it was told.
+struct Orders {
+    write: OwnedWriteHalf,
+    stdin: Option<ChildStdin>,
+    given: HashMap<CameraId, (u64, Camera, u64)>,
+    dump: Dump,
+    index: usize,
+}
+
+impl Orders {
+    async fn send(&mut self, message: &ToWorker) -> Result<()> {
+        self.dump.record(self.index, "to_worker", message);
+        let bytes = ipc::encode(message, &[])?;
+        self.write.write_all(&bytes).await.map_err(|e| Error::io("cannot write to a worker", "socket", e))
+    }
+
+    /// Addresses and passwords go by standard input, never by the socket.
+    async fn send_secrets(&mut self, camera: &Camera, generation: u64) -> Result<()> {
+        let mut line = serde_json::to_vec(&CameraSecrets::new(camera, generation))
+            .map_err(|_| Error::new(ErrorKind::Internal, "a camera's secrets cannot be encoded").camera(&camera.id))?;
+        line.push(b'\n');
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        let written = match stdin.write_all(&line).await {
+            Ok(()) => stdin.flush().await,
+            failed => failed,
+        };
+        written.map_err(|e| Error::io("cannot write to a worker", "standard input", e))
+    }
+
+    /// Sends what differs between what the worker has and what it should have.
+    async fn reconcile(&mut self, wanted: &Desired, sink: &Sink) -> Result<()> {
+        let gone: Vec<CameraId> =
+            self.given.keys().filter(|id| wanted.cameras.iter().all(|(c, _)| c.id != **id)).cloned().collect();
+        for camera in gone {
+            self.given.remove(&camera);
+            self.send(&ToWorker::Release { camera }).await?;
+        }
+        for (camera, generation) in &wanted.cameras {
+            let now = (wanted.revision, camera.clone(), *generation);
+            if self.given.get(&camera.id) == Some(&now) {
+                continue;
+            }
+            let known = self.given.get(&camera.id).map(|(_, _, generation)| *generation);
+            if known != Some(*generation) {
+                self.send_secrets(camera, *generation).await?;
+            }
+            let phantoms: Vec<Phantom> = sink.phantoms(&camera.id).await;
+            let assignment = CameraAssignment::new(camera, wanted.revision, *generation, phantoms);
+            self.send(&ToWorker::Assign(Box::new(assignment))).await?;
+            self.given.insert(camera.id.clone(), now);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! The queue from a worker's threads to its one socket. Events wait for room and are never dropped; health, statistics
+//! and phantoms replace their predecessor that has not been sent yet.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::base::types::CameraId;
+use crate::wire::ipc::{self, ToNode};
+
+const ROOM: usize = 64;
+
+/// What may stand in for an earlier message of the same kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slot {
+    Health(CameraId),
+    Phantoms(CameraId),
+    Stats,
+    Own,
+}
+
+fn slot(message: &ToNode) -> Slot {
+    match message {
+        ToNode::Health(h) => Slot::Health(h.camera.clone()),
+        ToNode::Phantoms { camera, .. } => Slot::Phantoms(camera.clone()),
+        ToNode::Stats(_) => Slot::Stats,
+        _ => Slot::Own,
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    messages: VecDeque<(ToNode, Bytes)>,
+    closed: bool,
+    /// The node has gone: nothing can be delivered any more.
+    broken: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Outbound {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Outbound {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a message; waits while there is no room.
+    pub(super) fn send(&self, message: ToNode, blob: Bytes) {
+        let slot = slot(&message);
+        let mut queue = self.lock();
+        if slot != Slot::Own
+            && let Some(earlier) = queue.messages.iter_mut().find(|(m, _)| self::slot(m) == slot)
+        {
+            match (&mut earlier.0, message) {
+                // Counters are totals, but inference times are not.
+                (ToNode::Stats(old), ToNode::Stats(mut new)) => {
+                    let mut times = std::mem::take(&mut old.inference_seconds);
+                    times.append(&mut new.inference_seconds);
+                    *old = ipc::WorkerStats { inference_seconds: times, ..new };
+                }
+                (old, new) => *old = new,
+            }
+            return;
+        }
+        queue = self
+            .changed
+            .wait_while(queue, |q| q.messages.len() >= ROOM && !q.broken)
+            .unwrap_or_else(PoisonError::into_inner);
+        if !queue.broken {
+            queue.messages.push_back((message, blob));
+            self.changed.notify_all();
+        }
+    }
+
+    /// What is queued is still sent, then the writer ends.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Writes messages until closed or until the node is gone.
+    pub(super) fn write_to(&self, mut socket: impl Write) {
+        loop {
+            let queue = self.lock();
+            let mut queue = self
+                .changed
+                .wait_while(queue, |q| q.messages.is_empty() && !q.closed)
+                .unwrap_or_else(PoisonError::into_inner);
+            let Some((message, blob)) = queue.messages.pop_front() else { return };
+            drop(queue);
+            self.changed.notify_all();
+            let written = ipc::encode(&message, &blob).and_then(|bytes| {
+                socket.write_all(&bytes).map_err(|e| crate::base::Error::io("cannot write to the node", "socket", e))
+            });
+            if let Err(e) = written {
+                tracing::warn!("{e}");
+                self.lock().broken = true;
+                self.changed.notify_all();
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ipc::{Decoder, WorkerStats};
+
+    #[test]
+    fn statistics_replace_statistics_and_lose_no_inference_time() {
+        let outbound = Outbound::default();
+        for seconds in [0.01, 0.02] {
+            outbound
+                .send(ToNode::Stats(WorkerStats { cameras: vec![], inference_seconds: vec![seconds] }), Bytes::new());
+        }
+        outbound.send(ToNode::Bye, Bytes::new());
+        outbound.close();
+        let mut bytes = Vec::new();
+        outbound.write_to(&mut bytes);
+        let mut decoder = Decoder::default();
+        decoder.push(&bytes);
+        let mut messages = Vec::new();
+        while let Some((message, _)) = decoder.pull::<ToNode>().expect("well formed") {
+            messages.push(message);
+        }
+        let stats = ToNode::Stats(WorkerStats { cameras: vec![], inference_seconds: vec![0.01, 0.02] });
+        assert_eq!(messages, [stats, ToNode::Bye]);
+    }
+}

@@ -1,0 +1,305 @@
+//! The threads of one stream: one that keeps it connected, and for the detect stream one that decodes it.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::base::types::{AccessUnit, CameraState, Codec, FaultKind, Frame, StreamParams};
+use crate::base::{Clock, Stamp};
+use crate::config::StreamUrl;
+use crate::ingest::decode::Decoder;
+use crate::ingest::gate::Gate;
+use crate::ingest::health::{Action, Fault, Input, StreamHealth};
+use crate::ingest::receive::{Connection, Endpoint};
+use crate::ingest::ring::{Read, SharedRing};
+
+/// How often a quiet thread looks around; bounds how late a stall or a stop is noticed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a stream's threads share.
+pub(super) struct Stream {
+    pub(super) ring: SharedRing,
+    pub(super) packets: AtomicU64,
+    pub(super) frames: AtomicU64,
+    pub(super) reconnects: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    stopping: AtomicBool,
+    last: Mutex<Last>,
+}
+
+#[derive(Clone, Default)]
+struct Last {
+    params: Option<Arc<StreamParams>>,
+    frame: Option<Stamp>,
+}
+
+impl Stream {
+    pub(super) fn new(ring_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            ring: SharedRing::new(ring_bytes),
+            packets: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            last: Mutex::new(Last::default()),
+        })
+    }
+
+    /// Asks both threads to end.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.ring.close();
+    }
+
+    fn last(&self) -> Last {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn receive(&self, unit: AccessUnit) {
+        self.packets.fetch_add(1, Ordering::Relaxed);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if !last.params.as_ref().is_some_and(|p| Arc::ptr_eq(p, &unit.params)) {
+            last.params = Some(unit.params.clone());
+        }
+        last.frame = Some(unit.arrived);
+        drop(last);
+        self.ring.push(unit);
+    }
+}
+
+/// What a stream is doing, for the camera's health.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StreamReport {
+    pub(super) state: CameraState,
+    pub(super) fault: Option<Fault>,
+    pub(super) since: Stamp,
+    pub(super) codec: Option<Codec>,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) fps: f32,
+    pub(super) last_frame: Option<Stamp>,
+}
+
+/// How often a report is repeated without a change, so that rates and last frames stay fresh.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps one stream connected until it is stopped.
+pub(super) struct Supervisor {
+    pub(super) name: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) stream: Arc<Stream>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// A record stream is not decoded, so no frames are expected of it.
+    pub(super) expects_frames: bool,
+    /// Spreads the retries of cameras that failed together.
+    pub(super) seed: u64,
+}
+
+impl Supervisor {
+    pub(super) fn run(self, mut report: impl FnMut(StreamReport)) {
+        let mut health = StreamHealth::new(self.expects_frames, self.seed, self.clock.now().mono);
+        let mut connection: Option<Connection> = None;
+        let (mut packets, mut frames) = (0, 0);
+        let mut meter = RateMeter::default();
+        let mut reported = Duration::ZERO;
+        while !self.stream.stopping.load(Ordering::Relaxed) {
+            let mut inputs = self.wait(connection.as_ref());
+            let seen = self.stream.packets.load(Ordering::Relaxed);
+            let decoded = self.stream.frames.load(Ordering::Relaxed);
+            // A packet's own report comes first: a stream that delivered and then ended did deliver.
+            if decoded != frames {
+                inputs.insert(0, Input::Frame);
+            }
+            if seen != packets {
+                inputs.insert(0, Input::Packet);
+            }
+            (packets, frames) = (seen, decoded);
+            let now = self.clock.now();
+            meter.note(seen, now.mono);
+            let mut changed = false;
+            let mut queue: std::collections::VecDeque<Input> = inputs.into();
+            while let Some(input) = queue.pop_front() {
+                for action in health.step(input, now.mono) {
+                    changed |= action == Action::Report;
+                    queue.extend(self.perform(action, &mut connection));
+                }
+            }
+            self.stream.reconnects.store(health.reconnects(), Ordering::Relaxed);
+            if changed || now.mono.saturating_sub(reported) >= REPORT_EVERY {
+                reported = now.mono;
+                report(self.report(&health, meter.rate(), now));
+            }
+        }
+        retire(&self.name, connection.take());
+    }
+
+    fn wait(&self, connection: Option<&Connection>) -> Vec<Input> {
+        let fault = match connection {
+            Some(connection) => connection.poll_fault(TICK),
+            None => {
+                std::thread::sleep(TICK);
+                None
+            }
+        };
+        vec![fault.map_or(Input::Tick, Input::Fault)]
+    }
+
+    fn perform(&self, action: Action, connection: &mut Option<Connection>) -> Option<Input> {
+        match action {
+            Action::Connect => {
+                self.stream.ring.discontinue();
+                let stream = self.stream.clone();
+                match Connection::open(&self.endpoint, self.clock.clone(), move |unit| stream.receive(unit)) {
+                    Ok(opened) => *connection = Some(opened),
+                    Err(e) => {
+                        tracing::warn!(camera = self.name, "{e}");
+                        return Some(Input::Fault(Fault::new(FaultKind::Protocol, "cannot be connected to")));
+                    }
+                }
+                None
+            }
+            Action::Disconnect => {
+                retire(&self.name, connection.take());
+                None
+            }
+            Action::Probe => Some(Input::Probed(probe(&self.endpoint.url))),
+            Action::Report => None,
+        }
+    }
+
+    fn report(&self, health: &StreamHealth, fps: f32, now: Stamp) -> StreamReport {
+        let last = self.stream.last();
+        let age = now.mono.saturating_sub(health.since());
+        StreamReport {
+            state: health.state(),
+            fault: health.fault().cloned(),
+            since: Stamp { mono: health.since(), wall_ms: now.wall_ms - age.as_millis() as i64 },
+            codec: last.params.as_ref().map(|p| p.codec),
+            width: last.params.as_ref().map_or(0, |p| p.width),
+            height: last.params.as_ref().map_or(0, |p| p.height),
+            fps,
+            last_frame: last.frame,
+        }
+    }
+}
+
+/// Tears a connection down on a thread of its own: a camera that does not answer TEARDOWN must not hold up the next try.
+fn retire(name: &str, connection: Option<Connection>) {
+    let Some(connection) = connection else { return };
+    if let Err(e) = super::super::thread(&format!("close {name}"), move || drop(connection)) {
+        tracing::warn!(camera = name, "{e}");
+    }
+}
+
+/// Whether the camera's port takes a TCP connection.
+fn probe(url: &str) -> bool {
+    let Ok((url, ..)) = StreamUrl::parse(url) else { return false };
+    let host = url.host().trim_matches(['[', ']']);
+    let addresses = (host, url.port()).to_socket_addrs();
+    addresses.is_ok_and(|mut a| a.any(|a| TcpStream::connect_timeout(&a, Duration::from_secs(1)).is_ok()))
+}
+
+/// Packets a second over the last whole window.
+#[derive(Default)]
+struct RateMeter {
+    window: Option<(Duration, u64)>,
+    rate: f32,
+}
+
+impl RateMeter {
+    fn note(&mut self, total: u64, now: Duration) {
+        let (start, before) = *self.window.get_or_insert((now, total));
+        let passed = now.saturating_sub(start);
+        if passed >= Duration::from_secs(2) {
+            self.rate = (total - before) as f32 / passed.as_secs_f32();
+            self.window = Some((now, total));
+        }
+    }
+
+    fn rate(&self) -> f32 {
+        (self.rate * 10.0).round() / 10.0
+    }
+}
+
+/// Reads the ring, decodes what the gate wants, and hands on frames at the wanted rate. Ends with the ring.
+pub(super) fn decode_loop(
+    name: &str,
+    stream: &Arc<Stream>,
+    fps: &Arc<Mutex<f32>>,
+    deliver: Arc<dyn Fn(Frame) + Send + Sync>,
+) {
+    let mut decoder: Option<(Arc<StreamParams>, Decoder)> = None;
+    let mut gate = Gate::new(current(fps));
+    let mut gate_fps = current(fps);
+    let mut cursor = 0;
+    loop {
+        let unit = match stream.ring.read(cursor, Duration::from_millis(500)) {
+            Read::Unit { unit, missed } => {
+                if cursor > 0 {
+                    stream.skipped.fetch_add(missed, Ordering::Relaxed);
+                }
+                unit
+            }
+            Read::Empty => continue,
+            Read::Closed => return,
+        };
+        cursor = unit.seq + 1;
+        if gate_fps != current(fps) {
+            gate_fps = current(fps);
+            gate = Gate::new(gate_fps);
+            decoder = None;
+        }
+        if decoder.as_ref().is_some_and(|(params, _)| !Arc::ptr_eq(params, &unit.params)) {
+            decoder = None;
+        }
+        if decoder.is_none() {
+            if !unit.keyframe {
+                continue;
+            }
+            decoder = start(name, stream, &unit, gate_fps, deliver.clone());
+        }
+        if !gate.step(&unit) {
+            continue;
+        }
+        if let Some((_, running)) = &decoder
+            && let Err(e) = running.feed(&unit)
+        {
+            tracing::debug!(camera = name, "{e}; starting at the next keyframe");
+            decoder = None;
+        }
+    }
+}
+
+fn current(fps: &Mutex<f32>) -> f32 {
+    *fps.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start(
+    name: &str,
+    stream: &Arc<Stream>,
+    unit: &AccessUnit,
+    fps: f32,
+    deliver: Arc<dyn Fn(Frame) + Send + Sync>,
+) -> Option<(Arc<StreamParams>, Decoder)> {
+    let mut due = Gate::new(fps);
+    let counted = stream.clone();
+    let started = Decoder::start(&unit.params, move |frame| {
+        counted.frames.fetch_add(1, Ordering::Relaxed);
+        if due.due(frame.arrived.mono) {
+            deliver(frame);
+        }
+    });
+    match started {
+        Ok(decoder) => {
+            let p = &unit.params;
+            tracing::info!(camera = name, codec = p.codec.as_str(), width = p.width, height = p.height, "decoding");
+            Some((unit.params.clone(), decoder))
+        }
+        Err(e) => {
+            tracing::error!(camera = name, "{e}");
+            None
+        }
+    }
+}

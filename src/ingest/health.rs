@@ -1,0 +1,375 @@
+//! When to connect, when to give a connection up, and what to say of the stream: a pure state machine. The thread that
+//! runs it (`app`) feeds it what happened and does what it says.
+
+use std::time::Duration;
+
+use crate::base::types::{CameraState, FaultKind};
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// What the camera did, to follow its name in a sentence; no address, no secret.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault of `kind`.
+    pub fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// An access unit came.
+    Packet,
+    /// A frame was decoded.
+    Frame,
+    /// The connection ended, or could not be made.
+    Fault(Fault),
+    /// The TCP probe that was asked for found the address open or not.
+    Probed(bool),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a connection.
+    Connect,
+    /// Close the one there is.
+    Disconnect,
+    /// Try a TCP connection to the camera's port and say whether it opens.
+    Probe,
+    /// State or fault changed: tell the node.
+    Report,
+}
+
+/// No packet for this long: the stream has stalled.
+pub const STALL: Duration = Duration::from_secs(5);
+/// A connection that has brought no packet after this long is given up.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// Packets, but no frame for this long: what comes cannot be decoded.
+pub const UNDECODABLE: Duration = Duration::from_secs(8);
+/// Between tries with a refused password: cameras lock an account that is tried too often.
+pub const AUTH_RETRY: Duration = Duration::from_secs(60);
+/// Between TCP probes of an address that is down.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(2500);
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// A connection that lasted this long forgets earlier failures.
+const STABLE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting until the given moment; `probing` while the address is known to be down.
+    Waiting {
+        until: Duration,
+        probe_at: Option<Duration>,
+    },
+    Connecting {
+        since: Duration,
+    },
+    Streaming {
+        since: Duration,
+    },
+}
+
+/// The health of one stream.
+#[derive(Debug)]
+pub struct StreamHealth {
+    phase: Phase,
+    state: CameraState,
+    fault: Option<Fault>,
+    since: Duration,
+    failures: u32,
+    reconnects: u64,
+    last_packet: Duration,
+    last_frame: Duration,
+    /// Whether frames are expected at all: a record stream is not decoded.
+    expects_frames: bool,
+    jitter: Jitter,
+}
+
+impl StreamHealth {
+    /// A stream that wants to connect at once. `seed` spreads the retries of many cameras.
+    pub fn new(expects_frames: bool, seed: u64, now: Duration) -> Self {
+        Self {
+            phase: Phase::Waiting { until: now, probe_at: None },
+            state: CameraState::Connecting,
+            fault: None,
+            since: now,
+            failures: 0,
+            reconnects: 0,
+            last_packet: now,
+            last_frame: now,
+            expects_frames,
+            jitter: Jitter(seed | 1),
+        }
+    }
+
+    /// The state to report.
+    pub fn state(&self) -> CameraState {
+        self.state
+    }
+
+    /// Why it is not online.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// When the state began (monotonic).
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Connections made after the first.
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects
+    }
+
+    /// Takes in what happened at `now` and says what to do, in order.
+    pub fn step(&mut self, input: Input, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Packet => self.packet(now, &mut actions),
+            Input::Frame => {
+                self.last_frame = now;
+                if matches!(self.phase, Phase::Streaming { .. }) {
+                    self.report(CameraState::Online, None, now, &mut actions);
+                }
+            }
+            Input::Fault(fault) => {
+                if !matches!(self.phase, Phase::Waiting { .. }) {
+                    self.fail(fault, now, &mut actions);
+                }
+            }
+            Input::Probed(open) => {
+                if let Phase::Waiting { until, probe_at: Some(_) } = self.phase {
+                    let until = if open { now } else { until };
+                    self.phase = Phase::Waiting { until, probe_at: Some(now + PROBE_INTERVAL) };
+                }
+            }
+            Input::Tick => {}
+        }
+        self.tick(now, &mut actions);
+        actions
+    }
+
+    fn packet(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        self.last_packet = now;
+        if matches!(self.phase, Phase::Connecting { .. }) {
+            self.phase = Phase::Streaming { since: now };
+            self.last_frame = now;
+            if !self.expects_frames {
+                self.report(CameraState::Online, None, now, actions);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Waiting { until, .. } if now >= until => {
+                if self.failures > 0 || self.reconnects > 0 {
+                    self.reconnects += 1;
+                }
+                self.phase = Phase::Connecting { since: now };
+                actions.push(Action::Connect);
+            }
+            Phase::Waiting { until, probe_at: Some(at) } if now >= at => {
+                self.phase = Phase::Waiting { until, probe_at: Some(now + PROBE_INTERVAL) };
+                actions.push(Action::Probe);
+            }
+            Phase::Waiting { .. } => {}
+            Phase::Connecting { since } if now.saturating_sub(since) >= CONNECT_DEADLINE => {
+                let text = "did not answer within ten seconds; check its power, its cable and its address";
+                self.fail(Fault::new(FaultKind::Unreachable, text), now, actions);
+            }
+            Phase::Connecting { .. } => {}
+            Phase::Streaming { since } => {
+                if now.saturating_sub(self.last_packet) >= STALL {
+                    let fault = Fault::new(FaultKind::Stalled, "stopped sending while the connection stayed open");
+                    self.fail(fault, now, actions);
+                } else if self.expects_frames && now.saturating_sub(self.last_frame) >= UNDECODABLE {
+                    let fault = Fault::new(FaultKind::Undecodable, "sends data that no decoder understands");
+                    self.fail(fault, now, actions);
+                } else if now.saturating_sub(since) >= STABLE {
+                    self.failures = 0;
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: Fault, now: Duration, actions: &mut Vec<Action>) {
+        self.failures = self.failures.saturating_add(1);
+        let exponent = self.failures.saturating_sub(1).min(6);
+        let backoff = (BACKOFF_MIN * 2u32.pow(exponent)).min(BACKOFF_MAX);
+        let (wait, probe) = match fault.kind {
+            FaultKind::AuthFailed => (AUTH_RETRY, false),
+            FaultKind::Unreachable => (backoff, true),
+            _ => (backoff, false),
+        };
+        let until = now + self.jitter.spread(wait);
+        self.phase = Phase::Waiting { until, probe_at: probe.then_some(now + PROBE_INTERVAL) };
+        actions.push(Action::Disconnect);
+        let state = match fault.kind {
+            FaultKind::AuthFailed => CameraState::AuthFailed,
+            FaultKind::Undecodable | FaultKind::UnsupportedCodec => CameraState::Faulty,
+            _ => CameraState::Offline,
+        };
+        self.report(state, Some(fault), now, actions);
+    }
+
+    fn report(&mut self, state: CameraState, fault: Option<Fault>, now: Duration, actions: &mut Vec<Action>) {
+        if self.state == state && self.fault == fault {
+            return;
+        }
+        if self.state != state {
+            self.since = now;
+        }
+        self.state = state;
+        self.fault = fault;
+        actions.push(Action::Report);
+    }
+}
+
+/// A small generator for spreading retries; quality does not matter (xorshift64, Marsaglia 2003).
+#[derive(Debug)]
+struct Jitter(u64);
+
+impl Jitter {
+    /// `wait` lengthened by up to a quarter.
+    fn spread(&mut self, wait: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        wait + wait.mul_f64((self.0 % 1000) as f64 / 4000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn online(now: Duration) -> StreamHealth {
+        let mut health = StreamHealth::new(true, 7, now);
+        assert_eq!(health.step(Input::Tick, now), [Action::Connect]);
+        assert_eq!(health.step(Input::Packet, now), []);
+        assert_eq!(health.step(Input::Frame, now), [Action::Report]);
+        assert_eq!(health.state(), CameraState::Online);
+        health
+    }
+
+    /// Ticks four times a second until `wanted` shows up; how long it took.
+    fn wait_for(health: &mut StreamHealth, wanted: &Action, from: Duration, limit: Duration) -> Duration {
+        let mut now = from;
+        while !health.step(Input::Tick, now).contains(wanted) {
+            now += Duration::from_millis(250);
+            assert!(now - from < limit, "no {wanted:?} within {limit:?}");
+        }
+        now - from
+    }
+
+    #[test]
+    fn an_open_but_silent_connection_is_left_after_five_seconds_and_made_again() {
+        let mut health = online(s(100));
+        assert_eq!(health.step(Input::Tick, s(104)), []);
+        assert_eq!(health.step(Input::Tick, s(105)), [Action::Disconnect, Action::Report]);
+        assert_eq!(health.fault().map(|f| f.kind), Some(FaultKind::Stalled));
+        assert!(wait_for(&mut health, &Action::Connect, s(105), s(3)) >= s(1));
+        assert_eq!(health.reconnects(), 1);
+    }
+
+    #[test]
+    fn a_refused_password_is_tried_once_a_minute_and_never_probed() {
+        let mut health = StreamHealth::new(true, 3, s(0));
+        health.step(Input::Tick, s(0));
+        for round in 0..3 {
+            let now = s(1 + round * 100);
+            health.step(Input::Fault(Fault::new(FaultKind::AuthFailed, "")), now);
+            assert_eq!(health.state(), CameraState::AuthFailed);
+            assert!(!health.step(Input::Tick, now + s(59)).contains(&Action::Connect));
+            let waited = wait_for(&mut health, &Action::Connect, now + s(59), s(30));
+            assert!(waited + s(59) >= AUTH_RETRY);
+        }
+    }
+
+    #[test]
+    fn an_address_that_comes_back_is_connected_at_the_next_probe() {
+        let mut health = StreamHealth::new(true, 3, s(0));
+        health.step(Input::Tick, s(0));
+        let mut now = s(1);
+        for _ in 0..8 {
+            health.step(Input::Fault(Fault::new(FaultKind::Unreachable, "")), now);
+            now += s(100);
+            health.step(Input::Tick, now);
+        }
+        health.step(Input::Fault(Fault::new(FaultKind::Unreachable, "")), now);
+        let probed = wait_for(&mut health, &Action::Probe, now, s(3));
+        assert!(!health.step(Input::Probed(false), now + probed).contains(&Action::Connect), "still down");
+        assert!(health.step(Input::Probed(true), now + probed).contains(&Action::Connect));
+    }
+
+    #[test]
+    fn retries_back_off_to_a_minute_and_a_stable_stream_forgets() {
+        let mut health = StreamHealth::new(true, 9, s(0));
+        health.step(Input::Tick, s(0));
+        let (mut now, mut waits) = (s(1), Vec::new());
+        for _ in 0..9 {
+            health.step(Input::Fault(Fault::new(FaultKind::Protocol, "")), now);
+            let waited = wait_for(&mut health, &Action::Connect, now, s(90));
+            waits.push(waited.as_secs());
+            now += waited;
+        }
+        assert!(waits[0] <= 2 && waits[8] >= 60 && waits.windows(2).all(|w| w[0] <= w[1] + 16), "{waits:?}");
+        health.step(Input::Packet, now);
+        for _ in 0..40 {
+            now += s(1);
+            health.step(Input::Packet, now);
+            health.step(Input::Frame, now);
+        }
+        health.step(Input::Fault(Fault::new(FaultKind::Ended, "")), now);
+        assert!(wait_for(&mut health, &Action::Connect, now, s(5)) <= s(2));
+    }
+
+    #[test]
+    fn packets_that_never_become_pictures_are_a_fault_of_the_camera() {
+        let mut health = StreamHealth::new(true, 5, s(0));
+        health.step(Input::Tick, s(0));
+        let mut seen = Vec::new();
+        for quarter in 0..40 {
+            seen.extend(health.step(Input::Packet, Duration::from_millis(quarter * 250)));
+        }
+        assert_eq!(health.state(), CameraState::Faulty, "{seen:?}");
+        assert_eq!(health.fault().map(|f| f.kind), Some(FaultKind::Undecodable));
+    }
+
+    #[test]
+    fn forty_cameras_do_not_retry_in_step() {
+        let mut times: Vec<u128> = (0..40u64)
+            .map(|seed| {
+                let mut health = StreamHealth::new(true, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), s(0));
+                health.step(Input::Tick, s(0));
+                for _ in 0..6 {
+                    health.step(Input::Fault(Fault::new(FaultKind::Protocol, "")), s(1));
+                    health.phase = Phase::Connecting { since: s(1) };
+                }
+                health.step(Input::Fault(Fault::new(FaultKind::Protocol, "")), s(1));
+                match health.phase {
+                    Phase::Waiting { until, .. } => until.as_millis(),
+                    _ => 0,
+                }
+            })
+            .collect();
+        times.sort_unstable();
+        times.dedup();
+        assert!(times.len() > 30, "{times:?}");
+    }
+}

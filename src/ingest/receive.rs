@@ -1,0 +1,300 @@
+//! One RTSP connection: from an address to access units. Knows nothing of retries (`health` decides) and of rings (the
+//! caller's callback stores); it only connects, hands over, and says how it ended.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use sha2::{Digest, Sha256};
+
+use super::gst_error;
+use super::health::Fault;
+use crate::base::types::{AccessUnit, Codec, FaultKind, StreamParams};
+use crate::base::{Clock, Result};
+use crate::config::Transport;
+
+/// Everything needed to connect to one stream. No `Debug`: it holds credentials.
+pub struct Endpoint {
+    /// Without user and password.
+    pub url: String,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub transport: Transport,
+    pub latency_ms: u32,
+    /// Lower-case hex SHA-256 of the one certificate to accept.
+    pub tls_pin: Option<String>,
+}
+
+/// A connection being made or running. Dropping it tears it down, which can take as long as the camera likes: drop it
+/// on a thread that may wait.
+pub struct Connection {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    verdict: Arc<Verdict>,
+}
+
+/// What the callbacks found out that the bus does not say.
+#[derive(Default)]
+struct Verdict {
+    /// Media that no template reads.
+    unsupported: Mutex<Option<String>>,
+    /// Fingerprint of a certificate that was not accepted.
+    refused_certificate: Mutex<Option<String>>,
+    video_found: AtomicBool,
+}
+
+impl Connection {
+    /// Starts to connect; returns at once. `on_unit` is called for every access unit in the stream's own thread and must
+    /// not wait.
+    pub fn open(
+        endpoint: &Endpoint,
+        clock: Arc<dyn Clock>,
+        on_unit: impl FnMut(AccessUnit) + Send + 'static,
+    ) -> Result<Self> {
+        let source = source(endpoint.latency_ms)?;
+        configure(&source, endpoint);
+        let verdict = Arc::new(Verdict::default());
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&source).map_err(|e| gst_error("the RTSP source cannot be used", e))?;
+        watch_certificate(&source, endpoint.tls_pin.clone(), verdict.clone());
+        select_video(&source);
+        attach_tail(&source, &pipeline, verdict.clone(), clock, Box::new(on_unit));
+        let bus = pipeline.bus().ok_or_else(|| gst_error("the receive pipeline has no bus", ""))?;
+        let connection = Self { pipeline, bus, verdict };
+        connection.pipeline.set_state(gst::State::Playing).map_err(|e| gst_error("receiving does not start", e))?;
+        Ok(connection)
+    }
+
+    /// Waits up to `timeout` for the connection's end; `None` while it lasts.
+    pub fn poll_fault(&self, timeout: Duration) -> Option<Fault> {
+        let timeout = gst::ClockTime::from_nseconds(timeout.as_nanos() as u64);
+        let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
+        let message = self.bus.timed_pop_filtered(timeout, &kinds);
+        if let Some(media) = self.verdict.unsupported.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Some(Fault::new(
+                FaultKind::UnsupportedCodec,
+                format!("sends {media}; set it to H.264, H.265 or MJPEG"),
+            ));
+        }
+        match message?.view() {
+            gst::MessageView::Eos(_) => Some(Fault::new(FaultKind::Ended, "ended the stream")),
+            gst::MessageView::Error(e) => Some(self.classify(&e.error(), e.debug().as_deref())),
+            _ => None,
+        }
+    }
+
+    fn classify(&self, error: &gst::glib::Error, debug: Option<&str>) -> Fault {
+        if let Some(pin) = self.verdict.refused_certificate.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            let text = format!("shows an unknown certificate; if it is the camera's own, set tls_pin = \"{pin}\"");
+            return Fault::new(FaultKind::TlsMismatch, text);
+        }
+        let debug = debug.unwrap_or_default();
+        let is = |kind: gst::ResourceError| error.matches(kind);
+        if is(gst::ResourceError::NotAuthorized) || debug.contains("(401)") || debug.contains("(403)") {
+            return Fault::new(FaultKind::AuthFailed, "refuses the user or the password");
+        }
+        if is(gst::ResourceError::NotFound) && debug.contains("(404)") || debug.contains("Not Found") {
+            return Fault::new(FaultKind::NoStream, "knows no stream of this path");
+        }
+        if is(gst::ResourceError::OpenRead) || is(gst::ResourceError::OpenReadWrite) || is(gst::ResourceError::NotFound)
+        {
+            return Fault::new(FaultKind::Unreachable, "cannot be reached; check its power, its cable and its address");
+        }
+        if is(gst::ResourceError::Read) && !self.verdict.video_found.load(Ordering::Relaxed) {
+            return Fault::new(FaultKind::Unreachable, "closed the connection before it sent video");
+        }
+        // The short text only: the debug part may quote the address.
+        Fault::new(FaultKind::Protocol, format!("failed: {}", error.message()))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Err(e) = self.pipeline.set_state(gst::State::Null) {
+            tracing::debug!("a receive pipeline did not stop: {e}");
+        }
+    }
+}
+
+/// The RTSP source: one element alone comes back from parsing as itself, not as a pipeline.
+fn source(latency_ms: u32) -> Result<gst::Element> {
+    let text = include_str!("../../pipelines/receive-rtsp.gst").trim().replace("{latency_ms}", &latency_ms.to_string());
+    gst::parse::launch(&text).map_err(|e| gst_error("the RTSP source cannot be made", e))
+}
+
+/// What turns `codec`'s RTP into access units, and where they come out.
+fn tail(codec: Codec) -> Result<(gst::Bin, gst_app::AppSink)> {
+    let tail = gst::parse::bin_from_description(tail_template(codec).trim(), true)
+        .map_err(|e| gst_error(&format!("no depayloader for {}", codec.as_str()), e))?;
+    let sink = tail.by_name("encoded").and_then(|e| e.downcast::<gst_app::AppSink>().ok());
+    Ok((tail, sink.ok_or_else(|| gst_error("the receive template lacks `encoded`", ""))?))
+}
+
+fn configure(source: &gst::Element, endpoint: &Endpoint) {
+    source.set_property("location", &endpoint.url);
+    if let Some(user) = &endpoint.user {
+        source.set_property("user-id", user);
+    }
+    if let Some(password) = &endpoint.password {
+        source.set_property("user-pw", password);
+    }
+    let transport = match endpoint.transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    };
+    source.set_property_from_str("protocols", transport);
+}
+
+/// A camera's certificate is its own: it is accepted when its fingerprint is the pinned one, and reported otherwise.
+fn watch_certificate(source: &gst::Element, pin: Option<String>, verdict: Arc<Verdict>) {
+    source.connect("accept-certificate", false, move |values| {
+        let certificate = values.get(2).and_then(|v| v.get::<gio::TlsCertificate>().ok());
+        let der = certificate.and_then(|c| gio::prelude::TlsCertificateExt::certificate(&c));
+        let fingerprint = der.map(|der| hex::encode(Sha256::digest(&der[..])));
+        let accepted = pin.is_some() && fingerprint == pin;
+        if !accepted {
+            *verdict.refused_certificate.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
+        }
+        Some(accepted.to_value())
+    });
+}
+
+/// Only the first video stream is set up: audio and metadata would cost traffic for nothing.
+fn select_video(source: &gst::Element) {
+    let taken = AtomicBool::new(false);
+    source.connect("select-stream", false, move |values| {
+        let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
+        let media = caps.and_then(|c| c.structure(0).and_then(|s| s.get::<String>("media").ok()));
+        let wanted = media.as_deref() == Some("video") && !taken.swap(true, Ordering::Relaxed);
+        Some(wanted.to_value())
+    });
+}
+
+type OnUnit = Box<dyn FnMut(AccessUnit) + Send>;
+
+fn attach_tail(
+    source: &gst::Element,
+    pipeline: &gst::Pipeline,
+    verdict: Arc<Verdict>,
+    clock: Arc<dyn Clock>,
+    on_unit: OnUnit,
+) {
+    let pipeline = pipeline.downgrade();
+    let on_unit = Mutex::new(Some(on_unit));
+    source.connect_pad_added(move |_, pad| {
+        let Some(pipeline) = pipeline.upgrade() else { return };
+        let encoding = pad
+            .current_caps()
+            .or_else(|| Some(pad.query_caps(None)))
+            .and_then(|c| c.structure(0).and_then(|s| s.get::<String>("encoding-name").ok()))
+            .unwrap_or_default();
+        let Some(codec) = codec_of(&encoding) else {
+            let shown = if encoding.is_empty() { "no video".to_owned() } else { encoding };
+            *verdict.unsupported.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+            return;
+        };
+        let Some(on_unit) = on_unit.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        verdict.video_found.store(true, Ordering::Relaxed);
+        if let Err(e) = link_tail(&pipeline, pad, codec, clock.clone(), on_unit) {
+            tracing::warn!("{e}");
+            *verdict.unsupported.lock().unwrap_or_else(PoisonError::into_inner) = Some(codec.as_str().to_owned());
+        }
+    });
+}
+
+fn codec_of(encoding: &str) -> Option<Codec> {
+    match encoding {
+        "H264" => Some(Codec::H264),
+        "H265" => Some(Codec::H265),
+        "JPEG" => Some(Codec::Mjpeg),
+        _ => None,
+    }
+}
+
+fn tail_template(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => include_str!("../../pipelines/receive-h264.gst"),
+        Codec::H265 => include_str!("../../pipelines/receive-h265.gst"),
+        Codec::Mjpeg => include_str!("../../pipelines/receive-mjpeg.gst"),
+    }
+}
+
+fn link_tail(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    codec: Codec,
+    clock: Arc<dyn Clock>,
+    on_unit: OnUnit,
+) -> Result<()> {
+    let (tail, sink) = tail(codec)?;
+    deliver(&sink, codec, clock, on_unit);
+    pipeline.add(&tail).map_err(|e| gst_error("the depayloader cannot be used", e))?;
+    tail.sync_state_with_parent().map_err(|e| gst_error("the depayloader does not start", e))?;
+    let entry = tail.static_pad("sink").ok_or_else(|| gst_error("the receive template has no entry", ""))?;
+    pad.link(&entry).map(drop).map_err(|e| gst_error("the depayloader does not fit the stream", format!("{e:?}")))
+}
+
+/// Turns samples into access units. Caps are looked at anew for each sample: a camera may change them at any time.
+fn deliver(sink: &gst_app::AppSink, codec: Codec, clock: Arc<dyn Clock>, mut on_unit: OnUnit) {
+    let mut known: Option<(gst::Caps, Arc<StreamParams>)> = None;
+    let mut last_pts = Duration::ZERO;
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let arrived = clock.now();
+                let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else {
+                    return Ok(gst::FlowSuccess::Ok);
+                };
+                let params = match &known {
+                    Some((of, params)) if *of == caps => params.clone(),
+                    _ => {
+                        let params = Arc::new(params(codec, &caps));
+                        known = Some((caps, params.clone()));
+                        params
+                    }
+                };
+                let keyframe = codec == Codec::Mjpeg || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+                // Some cameras leave PTS out; a step of 1 ms keeps the order.
+                last_pts =
+                    buffer.pts().map_or(last_pts + Duration::from_millis(1), |t| Duration::from_nanos(t.nseconds()));
+                if let Ok(mapped) = buffer.into_mapped_buffer_readable() {
+                    let data = Bytes::from_owner(mapped);
+                    on_unit(AccessUnit {
+                        seq: 0,
+                        pts: last_pts,
+                        keyframe,
+                        arrived,
+                        camera_time_ms: None,
+                        params,
+                        data,
+                    });
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build(),
+    );
+}
+
+fn params(codec: Codec, caps: &gst::Caps) -> StreamParams {
+    let field = |name: &str| caps.structure(0).and_then(|s| s.get::<i32>(name).ok()).unwrap_or(0).max(0) as u32;
+    let fps = caps
+        .structure(0)
+        .and_then(|s| s.get::<gst::Fraction>("framerate").ok())
+        .filter(|f| f.denom() > 0)
+        .map_or(0.0, |f| f.numer() as f32 / f.denom() as f32);
+    StreamParams { codec, width: field("width"), height: field("height"), fps, caps: caps.to_string() }
+}
+
+/// See [`super::check_templates`].
+pub(super) fn check_templates() -> Result<()> {
+    source(0)?;
+    for codec in [Codec::H264, Codec::H265, Codec::Mjpeg] {
+        tail(codec)?;
+    }
+    Ok(())
+}

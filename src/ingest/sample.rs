@@ -1,0 +1,257 @@
+//! Sample cameras: an RTSP server that loops real footage, for `wardwatch demo` and for tests. Footage goes through
+//! `appsrc` with our own timestamps, because a looped file has none that go on (a looping `multifilesrc` has no PTS).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_rtsp_server as rtsp;
+use gstreamer_rtsp_server::prelude::*;
+
+use super::gst_error;
+use crate::base::clock::SystemClock;
+use crate::base::types::Codec;
+use crate::base::{Clock, Error, ErrorKind, Result};
+
+/// Encoded footage in memory.
+#[derive(Clone)]
+pub struct Footage {
+    codec: Codec,
+    caps: gst::Caps,
+    units: Arc<Vec<(Bytes, bool)>>,
+    frame: gst::ClockTime,
+}
+
+impl Footage {
+    /// Reads an MP4 or MOV file of one `codec` stream.
+    pub fn load(path: &Path, codec: Codec) -> Result<Self> {
+        super::init()?;
+        let pipeline = gst::parse::launch(load_template(codec).trim())
+            .map_err(|e| gst_error("footage cannot be read", e))?
+            .downcast::<gst::Pipeline>()
+            .map_err(|_| gst_error("the load template is no pipeline", ""))?;
+        let file = pipeline.by_name("file").ok_or_else(|| gst_error("the load template lacks `file`", ""))?;
+        file.set_property("location", path);
+        let sink = pipeline
+            .by_name("encoded")
+            .and_then(|e| e.downcast::<gst_app::AppSink>().ok())
+            .ok_or_else(|| gst_error("the load template lacks `encoded`", ""))?;
+        pipeline.set_state(gst::State::Playing).map_err(|e| gst_error("footage cannot be read", e))?;
+        let (mut units, mut caps) = (Vec::new(), None);
+        while let Ok(sample) = sink.pull_sample() {
+            let Some(buffer) = sample.buffer() else { continue };
+            caps = sample.caps_owned().or(caps);
+            let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+            if let Ok(map) = buffer.map_readable() {
+                units.push((Bytes::copy_from_slice(&map), keyframe));
+            }
+        }
+        pipeline.set_state(gst::State::Null).map_err(|e| gst_error("footage cannot be closed", e))?;
+        let unreadable = || {
+            Error::new(ErrorKind::Invalid, format!("holds no {} video", codec.as_str()))
+                .at(path.display())
+                .hint("`make setup` makes the sample footage")
+        };
+        let caps = caps.filter(|_| !units.is_empty()).ok_or_else(unreadable)?;
+        let rate = caps.structure(0).and_then(|s| s.get::<gst::Fraction>("framerate").ok()).filter(|f| f.numer() > 0);
+        let rate = rate.unwrap_or(gst::Fraction::new(10, 1));
+        let frame = gst::ClockTime::from_nseconds(1_000_000_000 * rate.denom() as u64 / rate.numer() as u64);
+        Ok(Self { codec, caps, units: Arc::new(units), frame })
+    }
+
+    /// Frames before it starts over.
+    pub fn len(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Whether there is nothing in it; never true for loaded footage.
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+}
+
+fn load_template(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => include_str!("../../pipelines/load-h264.gst"),
+        Codec::H265 => include_str!("../../pipelines/load-h265.gst"),
+        Codec::Mjpeg => include_str!("../../pipelines/load-mjpeg.gst"),
+    }
+}
+
+fn serve_template(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => include_str!("../../pipelines/sample-h264.gst"),
+        Codec::H265 => include_str!("../../pipelines/sample-h265.gst"),
+        Codec::Mjpeg => include_str!("../../pipelines/sample-mjpeg.gst"),
+    }
+}
+
+/// How a sample camera differs from a plain one.
+#[derive(Clone, Default)]
+pub struct SampleOptions {
+    /// 0: a free port.
+    pub port: u16,
+    /// User and password it asks for.
+    pub credentials: Option<(String, String)>,
+    /// PEM of certificate and key: serves `rtsps`.
+    pub tls_pem: Option<String>,
+    /// Plays the footage once and ends the stream.
+    pub once: bool,
+    /// Footage frame it shows when it starts: cameras of one street need not all show the same moment.
+    pub start_at: usize,
+}
+
+/// A running sample camera. Like a real one it goes on whether anyone looks or not: a viewer who comes back sees the
+/// present and not the footage's beginning. It is at `rtsp://127.0.0.1:<port>/stream`.
+pub struct SampleCamera {
+    port: u16,
+    server: rtsp::RTSPServer,
+    main_loop: gst::glib::MainLoop,
+    credentials: Option<(String, String)>,
+}
+
+/// The camera's service loop: run it on a thread of its own.
+pub struct SampleLoop {
+    context: gst::glib::MainContext,
+    main_loop: gst::glib::MainLoop,
+}
+
+impl SampleLoop {
+    /// Serves until [`SampleCamera::stop`].
+    pub fn run(self) {
+        if let Err(e) = self.context.with_thread_default(|| self.main_loop.run()) {
+            tracing::error!("a sample camera does not run: {e}");
+        }
+    }
+}
+
+impl SampleCamera {
+    /// Binds the port; the camera answers once its loop runs.
+    pub fn start(footage: Footage, options: SampleOptions) -> Result<(Self, SampleLoop)> {
+        super::init()?;
+        let context = gst::glib::MainContext::new();
+        let main_loop = gst::glib::MainLoop::new(Some(&context), false);
+        let server = rtsp::RTSPServer::new();
+        server.set_address("127.0.0.1");
+        server.set_service(&options.port.to_string());
+        let factory = rtsp::RTSPMediaFactory::new();
+        factory.set_launch(serve_template(footage.codec).trim());
+        factory.set_shared(true);
+        if options.credentials.is_some() || options.tls_pem.is_some() {
+            server.set_auth(Some(&auth(&factory, &options)?));
+        }
+        let (once, start_at) = (options.once, options.start_at);
+        let begun = SystemClock.now();
+        factory.connect_media_configure(move |_, media| {
+            let passed = SystemClock.now().since(begun).as_nanos() as u64 / footage.frame.nseconds();
+            let position = start_at as u64 + passed;
+            let source = media.element().downcast::<gst::Bin>().ok().and_then(|b| b.by_name_recurse_up("footage"));
+            if let Some(source) = source.and_then(|e| e.downcast::<gst_app::AppSrc>().ok()) {
+                play(&source, footage.clone(), once, position);
+            }
+        });
+        let mounts = server.mount_points().ok_or_else(|| gst_error("the sample camera has no mount points", ""))?;
+        mounts.add_factory("/stream", factory);
+        server.attach(Some(&context)).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "the sample camera's port cannot be used")
+                .at(format_args!("127.0.0.1:{}", options.port))
+                .hint("another program holds it; choose port 0 for a free one")
+                .source(e)
+        })?;
+        let port = u16::try_from(server.bound_port()).unwrap_or(0);
+        let credentials = options.credentials;
+        Ok((Self { port, server, main_loop: main_loop.clone(), credentials }, SampleLoop { context, main_loop }))
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The password it asks for.
+    pub fn password(&self) -> Option<&str> {
+        self.credentials.as_ref().map(|(_, password)| password.as_str())
+    }
+
+    /// Breaks every connection, as a camera that loses power does; it goes on listening.
+    pub fn drop_clients(&self) {
+        self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
+    }
+
+    /// Breaks every connection and ends the loop.
+    pub fn stop(&self) {
+        self.drop_clients();
+        self.main_loop.quit();
+    }
+}
+
+impl Drop for SampleCamera {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn auth(factory: &rtsp::RTSPMediaFactory, options: &SampleOptions) -> Result<rtsp::RTSPAuth> {
+    let auth = rtsp::RTSPAuth::new();
+    let role = if options.credentials.is_some() { "viewer" } else { "anyone" };
+    let token = rtsp::RTSPToken::builder().field("media.factory.role", role).build();
+    match &options.credentials {
+        Some((user, password)) => {
+            auth.add_basic(&rtsp::RTSPAuth::make_basic(user, password), &token);
+            auth.add_digest(user, password, &token);
+            auth.set_supported_methods(gstreamer_rtsp::RTSPAuthMethod::Digest);
+        }
+        None => {
+            let mut token = token;
+            auth.set_default_token(Some(&mut token));
+        }
+    }
+    if let Some(pem) = &options.tls_pem {
+        let certificate = gio::TlsCertificate::from_pem(pem)
+            .map_err(|e| Error::new(ErrorKind::Invalid, "the sample camera's certificate cannot be used").source(e))?;
+        auth.set_tls_certificate(Some(&certificate));
+    }
+    let permissions = gst::Structure::builder(role)
+        .field("media.factory.access", true)
+        .field("media.factory.construct", true)
+        .build();
+    factory.add_role_from_structure(&permissions);
+    Ok(auth)
+}
+
+/// Feeds the footage from the keyframe before frame `start`, with times that go on at every turn.
+fn play(source: &gst_app::AppSrc, footage: Footage, once: bool, start: u64) {
+    source.set_caps(Some(&footage.caps));
+    let length = footage.units.len() as u64;
+    let unit = move |position: u64| (position % length) as usize;
+    let first = (0..=start).rev().find(|p| footage.units[unit(*p)].1).unwrap_or(start);
+    let next = AtomicU64::new(first);
+    source.set_callbacks(
+        gst_app::AppSrcCallbacks::builder()
+            .need_data(move |source, _| {
+                let position = next.fetch_add(1, Ordering::Relaxed);
+                // A viewer that has gone away is no reason to complain, here and below.
+                if once && position >= length {
+                    source.end_of_stream().ok();
+                    return;
+                }
+                let (data, keyframe) = &footage.units[unit(position)];
+                let mut buffer = gst::Buffer::from_slice(data.clone());
+                if let Some(b) = buffer.get_mut() {
+                    let time = footage.frame * (position - first);
+                    b.set_pts(time);
+                    b.set_dts(time);
+                    b.set_duration(footage.frame);
+                    if !keyframe {
+                        b.set_flags(gst::BufferFlags::DELTA_UNIT);
+                    }
+                }
+                source.push_buffer(buffer).ok();
+            })
+            .build(),
+    );
+}
