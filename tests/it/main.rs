@@ -2,12 +2,14 @@
 
 mod support;
 
+mod broker;
 mod camera;
 mod centre;
 mod config;
 mod detect;
 mod event;
 mod ingest;
+mod mishaps;
 mod publish;
 mod replay;
 mod rules;

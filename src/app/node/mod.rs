@@ -58,11 +58,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let origin = origin(&site, &node, clock.as_ref())?;
     tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
 
-    let settings = Settings {
-        origin: origin.clone(),
-        snapshot_quota_bytes: node.snapshot_quota_bytes,
-        ballast_bytes: BALLAST,
-    };
+    let settings =
+        Settings { origin: origin.clone(), snapshot_quota_bytes: node.snapshot_quota_bytes, ballast_bytes: BALLAST };
     let (store, writer, opened) = Store::open(&node.state_dir.join("node.db"), settings, clock.now())?;
     if let Some(path) = &opened.quarantined {
         tracing::error!("the node's database was damaged; it was put aside as {}", path.display());
