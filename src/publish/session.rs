@@ -160,7 +160,7 @@ impl<'a, L: Link> Session<'a, L> {
         } else if arrived.topic == topics.centre_status() {
             if let Ok(status) = serde_json::from_slice::<PeerStatus>(&arrived.payload) {
                 let online = status.state == PeerState::Online;
-                self.feed(Input::Centre { online, boot_id: status.boot_id }).await?;
+                self.feed(Input::Centre { online, boot_id: status.boot_id, retained: arrived.retained }).await?;
                 self.wiring.health.send_if_modified(|h| std::mem::replace(&mut h.centre_online, online) != online);
             }
         } else if arrived.topic == topics.status()
@@ -214,7 +214,11 @@ impl<'a, L: Link> Session<'a, L> {
                     store.reset_sent().await?;
                     None
                 }
-                Output::Fetch(limit) => Some(Input::Rows(store.next_batch(limit, now).await?)),
+                Output::Fetch { rows, bytes } => Some(Input::Rows(store.next_batch(rows, bytes, now).await?)),
+                Output::Touch(rows) => {
+                    store.touch_sent(rows, now).await?;
+                    None
+                }
                 Output::Send(rows) => {
                     store.mark_sent(rows.iter().map(|r| r.id).collect(), now).await?;
                     for row in rows {

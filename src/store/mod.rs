@@ -110,6 +110,16 @@ pub struct Row {
     pub body: Body,
 }
 
+impl Row {
+    /// Bytes of its payload.
+    pub fn size(&self) -> usize {
+        match &self.body {
+            Body::Event(json) => json.len(),
+            Body::Snapshot { jpeg, .. } => jpeg.len(),
+        }
+    }
+}
+
 /// What a row carries.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
@@ -216,14 +226,20 @@ impl Store {
         self.handle.call(move |node| node.end_open_events(camera.as_ref(), now)).await
     }
 
-    /// Up to `limit` rows to send: fresh alerts first, then in commit order. They stay pending until [`Self::mark_sent`].
-    pub async fn next_batch(&self, limit: usize, now: Stamp) -> Result<Vec<Row>> {
-        self.handle.call(move |node| node.next_batch(limit, now)).await
+    /// Up to `limit` rows of up to `bytes` payload, but one at least, to send: fresh alerts first, then in commit order.
+    /// They stay pending until [`Self::mark_sent`].
+    pub async fn next_batch(&self, limit: usize, bytes: usize, now: Stamp) -> Result<Vec<Row>> {
+        self.handle.call(move |node| node.next_batch(limit, bytes, now)).await
     }
 
     /// The rows are with the broker.
     pub async fn mark_sent(&self, rows: Vec<i64>, now: Stamp) -> Result<()> {
         self.handle.call(move |node| node.mark_sent(&rows, now)).await
+    }
+
+    /// The rows count as sent only now: they were on a slow way to the broker.
+    pub async fn touch_sent(&self, rows: Vec<i64>, now: Stamp) -> Result<()> {
+        self.handle.call(move |node| node.touch_sent(&rows, now)).await
     }
 
     /// Removes exactly what the centre says it has.

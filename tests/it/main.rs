@@ -2,6 +2,7 @@
 
 mod support;
 
+mod broker;
 mod camera;
 mod centre;
 mod config;
@@ -10,6 +11,7 @@ mod detect;
 mod docs;
 mod event;
 mod ingest;
+mod mishaps;
 mod publish;
 mod replay;
 mod rules;

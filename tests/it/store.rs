@@ -57,7 +57,7 @@ struct Model {
 }
 
 async fn pending(store: &Store, at: Stamp) -> Vec<Row> {
-    store.next_batch(10_000, at).await.expect("readable")
+    store.next_batch(10_000, usize::MAX, at).await.expect("readable")
 }
 
 fn parsed(row: &Row) -> Option<Event> {
@@ -111,7 +111,7 @@ impl Model {
             }
             Step::Send(n) => {
                 let all = pending(store, self.clock).await;
-                let batch = store.next_batch(n, self.clock).await.expect("readable");
+                let batch = store.next_batch(n, usize::MAX, self.clock).await.expect("readable");
                 assert_eq!(batch, all[..n.min(all.len())], "a batch is the front of the queue");
                 store.mark_sent(batch.iter().map(|r| r.id).collect(), self.clock).await.expect("marked");
                 self.out.extend(batch);
@@ -174,7 +174,7 @@ impl Model {
     async fn finish(mut self, store: &Store) {
         store.reset_sent().await.expect("reset");
         for _ in 0..1000 {
-            let batch = store.next_batch(16, self.clock).await.expect("readable");
+            let batch = store.next_batch(16, usize::MAX, self.clock).await.expect("readable");
             if batch.is_empty() {
                 break;
             }
@@ -372,6 +372,33 @@ async fn a_row_that_the_centre_never_receipts_is_parked_and_can_be_tried_again()
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_is_kept_aside_and_the_others_go_on() {
+    let directory = tempfile::tempdir().expect("dir");
+    let (store, _) = open_store(directory.path(), QUOTA);
+    for _ in 0..3 {
+        store.commit(report(&new_id(), Phase::Started), None, now()).await.expect("commits");
+    }
+    let bad = pending(&store, now()).await[1].id;
+    let connection = rusqlite::Connection::open(directory.path().join("node.db")).expect("opens");
+    connection.execute("UPDATE outbox SET camera = 'Not A Name' WHERE id = ?1", [bad]).expect("changed");
+    assert_eq!(pending(&store, now()).await.len(), 2);
+    assert_eq!(store.depths().await.expect("readable").parked, 1);
+}
+
+#[tokio::test]
+async fn a_batch_keeps_to_its_bytes_but_is_never_empty() {
+    let directory = tempfile::tempdir().expect("dir");
+    let (store, _) = open_store(directory.path(), QUOTA);
+    for _ in 0..4 {
+        let snapshot = picture(50_000);
+        let r = with_picture(report(&new_id(), Phase::Started), &snapshot);
+        store.commit(r, Some(snapshot), now()).await.expect("commits");
+    }
+    let sizes = async |bytes| store.next_batch(16, bytes, now()).await.expect("readable").len();
+    assert_eq!((sizes(1).await, sizes(60_000).await, sizes(usize::MAX).await), (1, 3, 8));
+}
+
+#[tokio::test]
 async fn old_finished_events_are_forgotten_and_unreceipted_ones_never() {
     let directory = tempfile::tempdir().expect("dir");
     let (store, _) = open_store(directory.path(), QUOTA);
@@ -424,7 +451,7 @@ async fn what_a_damaged_page_leaves_readable_is_taken_over() {
     content[page..page + 4096].fill(0xa5);
     std::fs::write(&path, content).expect("written");
     let store = reopen(directory.path()).await;
-    let e = store.next_batch(1000, now()).await.expect_err("damaged");
+    let e = store.next_batch(1000, usize::MAX, now()).await.expect_err("damaged");
     assert_eq!(e.kind(), ErrorKind::Corrupt);
     drop(store);
     closed(directory.path()).await;

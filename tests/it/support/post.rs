@@ -221,12 +221,8 @@ pub fn camera_status(state: &str, boot_id: &str) -> CameraStatus {
 }
 
 /// Waits for a condition; panics when it does not come true in time.
-pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl FnMut() -> F) {
+    super::wait::until_async(what, PATIENCE, holds).await;
 }
 
 /// A bare client of the broker.
