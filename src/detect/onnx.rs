@@ -99,8 +99,11 @@ fn inference<T>(e: &ort::Error<T>) -> Error {
 fn environment(runtime: &Path) -> Result<Environment> {
     let hint = "set [detect] runtime to libonnxruntime.so, or run `make setup`, which fetches it";
     // A path of our own making absolute: ort would look beside the executable first.
-    let path = std::fs::canonicalize(runtime)
-        .map_err(|e| Error::io("cannot find ONNX Runtime's library", runtime, e).hint(hint))?;
+    // In the sentence and not as the place, which is the model's for whoever reads the error.
+    let path = std::fs::canonicalize(runtime).map_err(|e| {
+        let what = format!("cannot find ONNX Runtime's library {}", runtime.display());
+        Error::io(what, runtime, e).hint(hint)
+    })?;
     let mut loaded = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((first, environment)) = loaded.as_ref() {
         if *first != path {
