@@ -8,6 +8,7 @@ mod config;
 mod detect;
 mod event;
 mod ingest;
+mod probe;
 mod publish;
 mod replay;
 mod rules;
