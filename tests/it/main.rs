@@ -12,6 +12,7 @@ mod docs;
 mod event;
 mod ingest;
 mod mishaps;
+mod probe;
 mod publish;
 mod replay;
 mod rules;
