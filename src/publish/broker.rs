@@ -228,6 +228,8 @@ fn spawn(program: &Path, directory: &Path) -> Result<Running> {
     let mut child = Command::new(program)
         .arg("-c")
         .arg(directory.join(CONFIG))
+        // Ctrl-C in a terminal goes to the whole group; the broker outlives the node's last words.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -57,6 +57,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut document = load_cameras(&node.cameras, &site.detect)?;
     let listener = observe::bind(node.listen, "node").await?;
+    private_dir(&node.state_dir)?;
     let run_dir = private_dir(&node.state_dir.join("run"))?;
     let origin = origin(&site, &node, clock.as_ref())?;
     tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
@@ -97,7 +98,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         },
     ));
 
-    let sink = Sink::new(store.clone(), clock, origin, statuses);
+    let sink = Sink::new(store.clone(), clock.clone(), origin, statuses);
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -106,6 +107,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
     let serving = tokio::spawn(door);
 
+    let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
     loop {
@@ -125,6 +127,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     }
 
     fleet.stop().await;
+    pruning.abort();
     publish_stop.send_replace(true);
     report("publishing", publishing.await);
     // A client that never finishes its request must not hold the stop up.
@@ -135,6 +138,20 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     tokio::task::spawn_blocking(move || join(writer)).await.ok();
     tracing::info!("node stopped");
     Ok(())
+}
+
+/// Forgets, once an hour, events that the centre has had for long enough.
+async fn prune(store: Store, clock: Arc<dyn Clock>, days: u32) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hourly.tick().await;
+        let before = clock.now().wall_ms - i64::from(days) * 24 * 3600 * 1000;
+        match store.prune(before).await {
+            Ok(0) => {}
+            Ok(events) => tracing::info!(events, "old events are forgotten on this machine; the centre has them"),
+            Err(e) => tracing::warn!("old events are not forgotten: {e}"),
+        }
+    }
 }
 
 fn report(what: &str, ended: std::result::Result<Result<()>, tokio::task::JoinError>) {
@@ -186,7 +203,8 @@ fn reread(path: &Path, detect: &DetectConfig, current: &CamerasDocument) -> Opti
         }
         Ok(newer) if newer.revision <= current.revision => {
             tracing::error!(
-                "the cameras document is not applied: it changed but its revision is {}, not more than {}; raise it",
+                "the cameras document is not applied: it (or a secret it names) changed but its revision is {}, not more than {}; \
+                 raise it",
                 newer.revision,
                 current.revision
             );

@@ -119,6 +119,8 @@ impl WorkerProcess {
             .arg("--socket")
             .arg(path)
             .env(tracing_subscriber::EnvFilter::DEFAULT_ENV, telemetry::filter())
+            // Ctrl-C in a terminal goes to the whole group; a worker stops when its node says so.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)
