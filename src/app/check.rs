@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::camera::load_cameras;
 use crate::base::{Error, ErrorKind, Result};
-use crate::config::{BrokerConfig, MqttConfig, NodeConfig, WardwatchConfig, load_site};
+use crate::config::{BrokerConfig, MqttConfig, NodeConfig, Sharing, WardwatchConfig, load_site};
 use crate::detect::Detector;
 
 /// Free space below which a check fails: snapshots and the outbox need room to breathe.
@@ -89,7 +89,9 @@ fn check_node(site: &WardwatchConfig, node: &NodeConfig, say: &mut Say<'_>) -> R
     say("cameras", Outcome::Good(text))?;
     // All at once: sixty absent cameras must not take a minute.
     let answers: Vec<(String, Outcome)> = std::thread::scope(|scope| {
-        let streams = document.cameras.iter().flat_map(|c| {
+        // A camera that is only in the register is never connected to, not even for a check.
+        let connected = document.cameras.iter().filter(|c| c.sharing != Sharing::Listed);
+        let streams = connected.flat_map(|c| {
             let record = c.record.as_ref().map(|r| (format!("camera {} (record)", c.id), r));
             std::iter::once((format!("camera {}", c.id), &c.detect)).chain(record)
         });

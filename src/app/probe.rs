@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock::SystemClock;
-use crate::base::types::{AccessUnit, Codec, Frame};
+use crate::base::types::{AccessUnit, Codec, ColorRange, Frame};
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp};
 use crate::config::{StreamUrl, Transport};
 use crate::ingest::decode::Decoder;
@@ -34,8 +34,13 @@ struct Seen {
     last: Option<Stamp>,
     keyframes: Vec<Stamp>,
     frames: u64,
-    range: Option<crate::base::types::ColorRange>,
+    range: Option<ColorRange>,
+    /// Camera's clock less ours, in milliseconds.
+    clock_error_ms: Option<i64>,
 }
+
+/// A camera that has sent no picture after this long is given up.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Connects, watches for a while, and writes the report to `out`.
 ///
@@ -55,9 +60,8 @@ pub fn probe(options: &ProbeOptions, out: &mut dyn Write) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let begun = clock.now();
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let watch = watcher(seen.clone());
-    let connection = Connection::open(&endpoint, clock.clone(), watch)?;
-    let deadline = Duration::from_secs(10);
+    let decoder = Arc::new(Mutex::new(None));
+    let connection = Connection::open(&endpoint, clock.clone(), watcher(seen.clone(), decoder.clone()))?;
     loop {
         if let Some(fault) = connection.poll_fault(Duration::from_millis(100)) {
             return Err(Error::new(ErrorKind::Unavailable, format!("the camera {}", fault.detail)).at(&url));
@@ -66,15 +70,13 @@ pub fn probe(options: &ProbeOptions, out: &mut dyn Write) -> Result<()> {
         let first = seen.lock().unwrap_or_else(PoisonError::into_inner).first;
         match first {
             Some(first) if now.since(first) >= Duration::from_secs(options.seconds) => break,
-            None if now.since(begun) >= deadline => {
-                return Err(Error::new(ErrorKind::Timeout, "the camera sent no picture within ten seconds")
-                    .at(&url)
-                    .hint("check the stream's path; try --transport udp"));
-            }
+            None if now.since(begun) >= DEADLINE => return Err(silence(&connection).at(&url)),
             _ => {}
         }
     }
     drop(connection);
+    let decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner).take();
+    decoder.map(|d| d.finish(Duration::from_secs(2))).unwrap_or(Ok(()))?;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
     report(&url, &endpoint, &seen, begun, out)
         .map_err(|e| Error::io("cannot write the report", "standard output", e))?;
@@ -86,29 +88,45 @@ pub fn probe(options: &ProbeOptions, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn watcher(seen: Arc<Mutex<Seen>>) -> impl FnMut(AccessUnit) + Send + 'static {
-    let mut decoder: Option<Decoder> = None;
+/// Why no picture came in time, as far as it can be known.
+fn silence(connection: &Connection) -> Error {
+    let (what, hint) = match (connection.answered(), connection.packets()) {
+        (false, _) => ("did not answer within ten seconds", "check its power, its cable and its address"),
+        (true, 0) => ("answers but sent no video within ten seconds", "try the other --transport"),
+        (true, _) => (
+            "sends data, but no keyframe came within ten seconds",
+            "set the camera's keyframe interval to 2 s, and plain H.264 or H.265 (no \"+\" or \"smart\" codec)",
+        ),
+    };
+    Error::new(ErrorKind::Timeout, format!("the camera {what}")).hint(hint)
+}
+
+/// Counts what comes, and decodes it.
+fn watcher(seen: Arc<Mutex<Seen>>, decoder: Arc<Mutex<Option<Decoder>>>) -> impl FnMut(AccessUnit) + Send + 'static {
     move |unit: AccessUnit| {
-        let frames = seen.clone();
+        let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
         if decoder.is_none() && unit.keyframe {
+            let frames = seen.clone();
             let count = move |frame: Frame| {
                 let mut seen = frames.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.frames += 1;
                 (seen.width, seen.height, seen.range) = (frame.width, frame.height, Some(frame.range));
             };
-            decoder = Decoder::start(&unit.params, count).map_err(|e| tracing::warn!("{e}")).ok();
+            *decoder = Decoder::start(&unit.params, count).map_err(|e| tracing::warn!("{e}")).ok();
         }
-        if let Some(running) = &decoder
-            && running.feed(&unit).is_err()
-        {
-            decoder = None;
+        if decoder.as_ref().is_some_and(|d| d.feed(&unit).is_err()) {
+            *decoder = None;
         }
+        drop(decoder);
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.codec = Some(unit.params.codec);
         seen.units += 1;
         seen.bytes += unit.data.len() as u64;
         seen.first.get_or_insert(unit.arrived);
         seen.last = Some(unit.arrived);
+        if let Some(camera) = unit.camera_time_ms {
+            seen.clock_error_ms = Some(camera - unit.arrived.wall_ms);
+        }
         if unit.keyframe {
             seen.keyframes.push(unit.arrived);
         }
@@ -134,6 +152,10 @@ fn report(url: &StreamUrl, endpoint: &Endpoint, seen: &Seen, begun: Stamp, out: 
     writeln!(out, "keyframe    every {gop}")?;
     writeln!(out, "first data  after {:.1} s", first.since(begun).as_secs_f64())?;
     writeln!(out, "decoded     {} of {} pictures", seen.frames, seen.units)?;
+    match seen.clock_error_ms {
+        Some(ms) => writeln!(out, "its clock   {:+.1} s from this machine's", ms as f64 / 1000.0)?,
+        None => writeln!(out, "its clock   not told within {seconds:.0} s (if never: set NTP in the camera)")?,
+    }
     if seen.width > 1280 {
         writeln!(
             out,
@@ -143,24 +165,73 @@ fn report(url: &StreamUrl, endpoint: &Endpoint, seen: &Seen, begun: Stamp, out: 
     writeln!(out, "\n# for cameras.toml")?;
     writeln!(out, "[[camera]]\nid = \"camera-1\"            # your name for it: a-z, 0-9 and -")?;
     writeln!(out, "name = \"\"                  # what people call it")?;
-    writeln!(out, "[camera.detect]\nurl = \"{}\"", without_secrets(url))?;
+    writeln!(out, "[camera.detect]")?;
+    match is_plain(url) {
+        true => writeln!(out, "url = {}", toml_text(url.expose()))?,
+        false => {
+            writeln!(out, "# This file holds the address as you gave it: it may have a password in it.")?;
+            writeln!(out, "url = \"file:/etc/wardwatch/camera-1.url\"")?;
+        }
+    }
     if let Some(user) = &endpoint.user {
-        writeln!(out, "user = \"{user}\"\npassword = \"file:/etc/wardwatch/camera-1.password\"")?;
+        writeln!(out, "user = {}\npassword = \"file:/etc/wardwatch/camera-1.password\"", toml_text(user))?;
     }
     if endpoint.transport == Transport::Udp {
         writeln!(out, "transport = \"udp\"")?;
     }
     if let Some(pin) = &endpoint.tls_pin {
-        writeln!(out, "tls_pin = \"{pin}\"")?;
+        writeln!(out, "tls_pin = {}", toml_text(pin))?;
     }
     writeln!(out, "fps = {:.0}", fps.clamp(1.0, 5.0))
 }
 
-/// The path is shown, because the file needs it; what stands in a query is not, because cameras put passwords there.
-fn without_secrets(url: &StreamUrl) -> String {
-    let full = url.expose();
-    match full.split_once('?') {
-        Some((path, _)) => format!("{path}?…"),
-        None => full.to_owned(),
+fn toml_text(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// Whether the address holds nothing that might be a password. Cameras put them into queries and into paths
+/// (`/user=admin&password=…&channel=1.sdp`), under many names: only parameters known to be harmless are shown.
+fn is_plain(url: &StreamUrl) -> bool {
+    const HARMLESS: [&str; 12] = [
+        "channel",
+        "subtype",
+        "stream",
+        "profile",
+        "unicast",
+        "proto",
+        "resolution",
+        "fps",
+        "codec",
+        "video",
+        "id",
+        "transportmode",
+    ];
+    let rest = url.expose().split_once("://").map_or("", |(_, rest)| rest);
+    let mut parts = rest.split(['/', '?', '&', ';', '_']).filter(|part| part.contains('='));
+    parts.all(|part| part.split_once('=').is_some_and(|(key, _)| HARMLESS.contains(&key.to_lowercase().as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_without_a_place_for_a_password_are_shown() {
+        let plain = |text: &str| is_plain(&StreamUrl::parse(text).expect("valid").0);
+        for shown in [
+            "rtsp://10.0.0.9/Streaming/Channels/102?transportmode=unicast&profile=Profile_1",
+            "rtsp://10.0.0.9/cam/realmonitor?channel=1&subtype=1",
+            "rtsp://10.0.0.9:8554/live",
+        ] {
+            assert!(plain(shown), "{shown}");
+        }
+        for hidden in [
+            "rtsp://10.0.0.9/user=admin&password=x&channel=1.sdp",
+            "rtsp://10.0.0.9/user=admin_password=x_channel=1_stream=0.sdp",
+            "rtsp://10.0.0.9/live?p=x",
+            "rtsp://10.0.0.9/live?channel=1&PWD=x",
+        ] {
+            assert!(!plain(hidden), "{hidden}");
+        }
     }
 }

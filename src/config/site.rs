@@ -331,6 +331,11 @@ fn node(doc: &Document, raw: Spanned<RawNode>, embedded: bool) -> Result<NodeCon
         let span = raw.receipt_timeout_seconds.span();
         return Err(doc.error(Some(span), "receipt_timeout_seconds must be between 1 and 3600"));
     }
+    if raw.name.get_ref() == "centre" {
+        return Err(doc
+            .error(Some(raw.name.span()), "no node may be called `centre`: the command centre's topics are")
+            .hint("for example name = \"node-1\""));
+    }
     Ok(NodeConfig {
         name: named(doc, "node name", raw.name)?,
         state_dir: doc.resolve(&raw.state_dir),

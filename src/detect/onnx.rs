@@ -29,8 +29,11 @@ impl Runtime {
     pub fn load(library: &Path) -> Result<Self> {
         let hint = "set [detect] runtime to libonnxruntime.so, or run `make setup`, which fetches it";
         // ort would look for a relative path beside the executable first.
-        let path = std::fs::canonicalize(library)
-            .map_err(|e| Error::io("cannot find ONNX Runtime's library", library, e).hint(hint))?;
+        // In the sentence and not only as the place, which is the model's for whoever reads the error.
+        let path = std::fs::canonicalize(library).map_err(|e| {
+            let what = format!("cannot find ONNX Runtime's library {}", library.display());
+            Error::io(what, library, e).hint(hint)
+        })?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((first, environment)) = loaded.as_ref() {
             if *first != path {

@@ -92,6 +92,15 @@ impl Decoder {
             .map_err(|e| Error::new(ErrorKind::Invalid, format!("the decoder takes no more data ({e:?})")))
     }
 
+    /// Waits until everything fed has become a frame; dropping a decoder instead leaves out what is still in it.
+    ///
+    /// # Errors
+    /// `Invalid` when the rest cannot be decoded, `Timeout` after `deadline`.
+    pub fn finish(self, deadline: Duration) -> Result<()> {
+        self.source.end_of_stream().map_err(|e| gst_error("the decoder takes no end", format!("{e:?}")))?;
+        wait_for_end(&self.pipeline, deadline)
+    }
+
     fn take_error(&self) -> Option<Error> {
         let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
         match message.view() {
@@ -120,6 +129,8 @@ pub fn decode_nearest(units: &[AccessUnit], deadline: Duration) -> Result<Frame>
     source.set_max_buffers(units.len() as u64 + 1);
     sink.set_max_buffers(1);
     sink.set_drop(true);
+    // The picture is fetched after the end: the sink must not hold the end back until it is.
+    sink.set_wait_on_eos(false);
     let mut arrivals = Arrivals::default();
     for unit in units.iter().rev().take(ARRIVALS_KEPT).rev() {
         arrivals.note(unit);
@@ -130,16 +141,7 @@ pub fn decode_nearest(units: &[AccessUnit], deadline: Duration) -> Result<Frame>
             source.push_buffer(buffer(unit)).map_err(|e| gst_error("the decoder takes no data", format!("{e:?}")))?;
         }
         source.end_of_stream().map_err(|e| gst_error("the decoder takes no end", format!("{e:?}")))?;
-        let bus = pipeline.bus().ok_or_else(|| gst_error("the decoder has no bus", ""))?;
-        let timeout = gst::ClockTime::from_nseconds(deadline.as_nanos() as u64);
-        match bus.timed_pop_filtered(timeout, &[gst::MessageType::Eos, gst::MessageType::Error]) {
-            None => return Err(Error::new(ErrorKind::Timeout, "decoding a snapshot took too long")),
-            Some(message) => {
-                if let gst::MessageView::Error(e) = message.view() {
-                    return Err(Error::new(ErrorKind::Invalid, format!("cannot decode: {}", e.error())));
-                }
-            }
-        }
+        wait_for_end(&pipeline, deadline)?;
         let sample = sink.try_pull_sample(gst::ClockTime::ZERO);
         sample
             .and_then(|s| frame(&s, &arrivals))
@@ -149,6 +151,18 @@ pub fn decode_nearest(units: &[AccessUnit], deadline: Duration) -> Result<Frame>
         tracing::debug!("a snapshot decoder did not stop: {e}");
     }
     result
+}
+
+fn wait_for_end(pipeline: &gst::Pipeline, deadline: Duration) -> Result<()> {
+    let bus = pipeline.bus().ok_or_else(|| gst_error("the decoder has no bus", ""))?;
+    let timeout = gst::ClockTime::from_nseconds(deadline.as_nanos() as u64);
+    let message = bus
+        .timed_pop_filtered(timeout, &[gst::MessageType::Eos, gst::MessageType::Error])
+        .ok_or_else(|| Error::new(ErrorKind::Timeout, "decoding took too long"))?;
+    match message.view() {
+        gst::MessageView::Error(e) => Err(Error::new(ErrorKind::Invalid, format!("cannot decode: {}", e.error()))),
+        _ => Ok(()),
+    }
 }
 
 fn build(params: &StreamParams) -> Result<(gst::Pipeline, gst_app::AppSrc, gst_app::AppSink)> {
@@ -196,6 +210,7 @@ pub(super) fn map_i420(sample: &gst::Sample, buffer: gst::Buffer) -> Option<Fram
     let mapped = Arc::new(gst_video::VideoFrame::from_buffer_readable(buffer, &info).ok()?);
     let plane = |index: u32| -> Option<Plane> {
         let stride = usize::try_from(*mapped.plane_stride().get(index as usize)?).ok()?;
+        mapped.plane_data(index).ok()?;
         Some(Plane { data: Bytes::from_owner(MappedPlane { frame: mapped.clone(), index }), stride })
     };
     let colorimetry = info.colorimetry();
@@ -228,6 +243,7 @@ struct MappedPlane {
 
 impl AsRef<[u8]> for MappedPlane {
     fn as_ref(&self) -> &[u8] {
+        // Checked when the frame was mapped; an empty slice only makes the frame be refused later.
         self.frame.plane_data(self.index).unwrap_or_default()
     }
 }

@@ -5,15 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
-use gstreamer_video::prelude::*;
 
+use super::decode::map_i420;
 use crate::base::clock::Stamp;
-use crate::base::types::{ColorMatrix, ColorRange, Frame, Plane};
+use crate::base::types::Frame;
 use crate::base::{Error, ErrorKind, Result};
 
 const PIPELINE: &str = include_str!("../../pipelines/decode-file.gst");
@@ -111,32 +110,8 @@ impl VideoFile {
             Some(pts) => pts.into(),
             None => nominal(&info, self.frames - 1),
         };
-        let colorimetry = info.colorimetry();
-        let range = match colorimetry.range() {
-            gst_video::VideoColorRange::Range0_255 => ColorRange::Full,
-            _ => ColorRange::Limited,
-        };
-        let matrix = match colorimetry.matrix() {
-            gst_video::VideoColorMatrix::Bt709 => ColorMatrix::Bt709,
-            _ => ColorMatrix::Bt601,
-        };
-        let mapped = gst_video::VideoFrame::from_buffer_readable(buffer, &info)
-            .map_err(|_| wrong("a picture that cannot be mapped"))?;
-        let planes = planes(mapped).ok_or_else(|| wrong("a picture with missing planes"))?;
-        let [y, u, v] = planes;
-        Ok(Frame {
-            seq: self.frames,
-            pts,
-            arrived: self.start.plus(pts),
-            camera_time_ms: None,
-            width: info.width(),
-            height: info.height(),
-            range,
-            matrix,
-            y,
-            u,
-            v,
-        })
+        let frame = map_i420(sample, buffer).ok_or_else(|| wrong("a picture that cannot be mapped"))?;
+        Ok(Frame { seq: self.frames, pts, arrived: self.start.plus(pts), ..frame })
     }
 }
 
@@ -156,24 +131,4 @@ fn nominal(info: &gst_video::VideoInfo, index: u64) -> std::time::Duration {
         _ => (25, 1),
     };
     std::time::Duration::from_nanos(index * d * 1_000_000_000 / n)
-}
-
-/// One plane of a mapped frame, as an owner of bytes: the mapping lives as long as any plane of it.
-struct MappedPlane(std::sync::Arc<gst_video::VideoFrame<gst_video::video_frame::Readable>>, u32);
-
-impl AsRef<[u8]> for MappedPlane {
-    fn as_ref(&self) -> &[u8] {
-        // Checked in `planes`; an empty slice only makes the frame be refused later.
-        self.0.plane_data(self.1).unwrap_or_default()
-    }
-}
-
-fn planes(mapped: gst_video::VideoFrame<gst_video::video_frame::Readable>) -> Option<[Plane; 3]> {
-    let mapped = std::sync::Arc::new(mapped);
-    let plane = |index: u32| {
-        let stride = usize::try_from(*mapped.plane_stride().get(index as usize)?).ok()?;
-        mapped.plane_data(index).ok()?;
-        Some(Plane { data: Bytes::from_owner(MappedPlane(mapped.clone(), index)), stride })
-    };
-    Some([plane(0)?, plane(1)?, plane(2)?])
 }

@@ -25,9 +25,11 @@ impl Fault {
 pub enum Input {
     /// Time passed.
     Tick,
-    /// An access unit came.
+    /// The camera answered: it has described its streams.
+    Answered,
+    /// A packet came.
     Packet,
-    /// A frame was decoded.
+    /// A picture came of it: a decoded frame, or an access unit of a stream that is not decoded.
     Frame,
     /// The connection ended, or could not be made.
     Fault(Fault),
@@ -52,8 +54,9 @@ pub enum Action {
 pub const STALL: Duration = Duration::from_secs(5);
 /// A connection that has brought no packet after this long is given up.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// Packets, but no frame for this long: what comes cannot be decoded.
-pub const UNDECODABLE: Duration = Duration::from_secs(8);
+/// Packets, but no frame for this long: what comes cannot be decoded. Cameras set to save disk send a keyframe every ten
+/// seconds, and not all of them begin with one.
+pub const UNDECODABLE: Duration = Duration::from_secs(15);
 /// Between tries with a refused password: cameras lock an account that is tried too often.
 pub const AUTH_RETRY: Duration = Duration::from_secs(60);
 /// Between TCP probes of an address that is down.
@@ -72,6 +75,7 @@ enum Phase {
     },
     Connecting {
         since: Duration,
+        answered: bool,
     },
     Streaming {
         since: Duration,
@@ -86,27 +90,27 @@ pub struct StreamHealth {
     fault: Option<Fault>,
     since: Duration,
     failures: u32,
+    /// A probe has found the address closed, and none has found it open since.
+    down: bool,
     reconnects: u64,
     last_packet: Duration,
     last_frame: Duration,
-    /// Whether frames are expected at all: a record stream is not decoded.
-    expects_frames: bool,
     jitter: Jitter,
 }
 
 impl StreamHealth {
     /// A stream that wants to connect at once. `seed` spreads the retries of many cameras.
-    pub fn new(expects_frames: bool, seed: u64, now: Duration) -> Self {
+    pub fn new(seed: u64, now: Duration) -> Self {
         Self {
             phase: Phase::Waiting { until: now, probe_at: None },
             state: CameraState::Connecting,
             fault: None,
             since: now,
             failures: 0,
+            down: false,
             reconnects: 0,
             last_packet: now,
             last_frame: now,
-            expects_frames,
             jitter: Jitter(seed | 1),
         }
     }
@@ -135,7 +139,12 @@ impl StreamHealth {
     pub fn step(&mut self, input: Input, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
-            Input::Packet => self.packet(now, &mut actions),
+            Input::Packet => self.packet(now),
+            Input::Answered => {
+                if let Phase::Connecting { answered, .. } = &mut self.phase {
+                    *answered = true;
+                }
+            }
             Input::Frame => {
                 self.last_frame = now;
                 if matches!(self.phase, Phase::Streaming { .. }) {
@@ -149,8 +158,13 @@ impl StreamHealth {
             }
             Input::Probed(open) => {
                 if let Phase::Waiting { until, probe_at: Some(_) } = self.phase {
-                    let until = if open { now } else { until };
+                    let back = open && self.down;
+                    self.down = !open;
+                    let until = if back { now } else { until };
                     self.phase = Phase::Waiting { until, probe_at: Some(now + PROBE_INTERVAL) };
+                    // What it does wrong while it starts is no old failure. An address that was open all along and
+                    // still cannot be connected to gains nothing: it would only be hammered.
+                    self.failures = if back { 1 } else { self.failures };
                 }
             }
             Input::Tick => {}
@@ -159,14 +173,11 @@ impl StreamHealth {
         actions
     }
 
-    fn packet(&mut self, now: Duration, actions: &mut Vec<Action>) {
+    fn packet(&mut self, now: Duration) {
         self.last_packet = now;
         if matches!(self.phase, Phase::Connecting { .. }) {
             self.phase = Phase::Streaming { since: now };
             self.last_frame = now;
-            if !self.expects_frames {
-                self.report(CameraState::Online, None, now, actions);
-            }
         }
     }
 
@@ -176,7 +187,7 @@ impl StreamHealth {
                 if self.failures > 0 || self.reconnects > 0 {
                     self.reconnects += 1;
                 }
-                self.phase = Phase::Connecting { since: now };
+                self.phase = Phase::Connecting { since: now, answered: false };
                 actions.push(Action::Connect);
             }
             Phase::Waiting { until, probe_at: Some(at) } if now >= at => {
@@ -184,16 +195,22 @@ impl StreamHealth {
                 actions.push(Action::Probe);
             }
             Phase::Waiting { .. } => {}
-            Phase::Connecting { since } if now.saturating_sub(since) >= CONNECT_DEADLINE => {
-                let text = "did not answer within ten seconds; check its power, its cable and its address";
-                self.fail(Fault::new(FaultKind::Unreachable, text), now, actions);
+            Phase::Connecting { since, answered } if now.saturating_sub(since) >= CONNECT_DEADLINE => {
+                let fault = match answered {
+                    true => Fault::new(FaultKind::Stalled, "answers but sends no video; try the other transport"),
+                    false => Fault::new(
+                        FaultKind::Unreachable,
+                        "did not answer within ten seconds; check its power, its cable and its address",
+                    ),
+                };
+                self.fail(fault, now, actions);
             }
             Phase::Connecting { .. } => {}
             Phase::Streaming { since } => {
                 if now.saturating_sub(self.last_packet) >= STALL {
                     let fault = Fault::new(FaultKind::Stalled, "stopped sending while the connection stayed open");
                     self.fail(fault, now, actions);
-                } else if self.expects_frames && now.saturating_sub(self.last_frame) >= UNDECODABLE {
+                } else if now.saturating_sub(self.last_frame) >= UNDECODABLE {
                     let fault = Fault::new(FaultKind::Undecodable, "sends data that no decoder understands");
                     self.fail(fault, now, actions);
                 } else if now.saturating_sub(since) >= STABLE {
@@ -259,7 +276,7 @@ mod tests {
     }
 
     fn online(now: Duration) -> StreamHealth {
-        let mut health = StreamHealth::new(true, 7, now);
+        let mut health = StreamHealth::new(7, now);
         assert_eq!(health.step(Input::Tick, now), [Action::Connect]);
         assert_eq!(health.step(Input::Packet, now), []);
         assert_eq!(health.step(Input::Frame, now), [Action::Report]);
@@ -289,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_refused_password_is_tried_once_a_minute_and_never_probed() {
-        let mut health = StreamHealth::new(true, 3, s(0));
+        let mut health = StreamHealth::new(3, s(0));
         health.step(Input::Tick, s(0));
         for round in 0..3 {
             let now = s(1 + round * 100);
@@ -303,7 +320,7 @@ mod tests {
 
     #[test]
     fn an_address_that_comes_back_is_connected_at_the_next_probe() {
-        let mut health = StreamHealth::new(true, 3, s(0));
+        let mut health = StreamHealth::new(3, s(0));
         health.step(Input::Tick, s(0));
         let mut now = s(1);
         for _ in 0..8 {
@@ -318,8 +335,36 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_opens_but_never_answers_is_not_hammered() {
+        let mut health = StreamHealth::new(3, s(0));
+        let (mut now, mut connects) = (s(0), 0);
+        while now < s(3600) {
+            let mut actions = health.step(Input::Tick, now);
+            if actions.contains(&Action::Probe) {
+                actions.extend(health.step(Input::Probed(true), now));
+            }
+            if actions.contains(&Action::Connect) {
+                connects += 1;
+                health.step(Input::Fault(Fault::new(FaultKind::Unreachable, "")), now);
+            }
+            now += Duration::from_millis(250);
+        }
+        assert!((50..80).contains(&connects), "{connects}");
+    }
+
+    #[test]
+    fn a_camera_that_answers_but_sends_nothing_has_stalled() {
+        let mut health = StreamHealth::new(3, s(0));
+        health.step(Input::Tick, s(0));
+        health.step(Input::Answered, s(1));
+        assert_eq!(health.step(Input::Tick, s(10)), [Action::Disconnect, Action::Report]);
+        assert_eq!(health.fault().map(|f| f.kind), Some(FaultKind::Stalled));
+        assert!(!health.step(Input::Tick, s(10) + PROBE_INTERVAL).contains(&Action::Probe));
+    }
+
+    #[test]
     fn retries_back_off_to_a_minute_and_a_stable_stream_forgets() {
-        let mut health = StreamHealth::new(true, 9, s(0));
+        let mut health = StreamHealth::new(9, s(0));
         health.step(Input::Tick, s(0));
         let (mut now, mut waits) = (s(1), Vec::new());
         for _ in 0..9 {
@@ -341,10 +386,10 @@ mod tests {
 
     #[test]
     fn packets_that_never_become_pictures_are_a_fault_of_the_camera() {
-        let mut health = StreamHealth::new(true, 5, s(0));
+        let mut health = StreamHealth::new(5, s(0));
         health.step(Input::Tick, s(0));
         let mut seen = Vec::new();
-        for quarter in 0..40 {
+        for quarter in 0..62 {
             seen.extend(health.step(Input::Packet, Duration::from_millis(quarter * 250)));
         }
         assert_eq!(health.state(), CameraState::Faulty, "{seen:?}");
@@ -355,11 +400,11 @@ mod tests {
     fn forty_cameras_do_not_retry_in_step() {
         let mut times: Vec<u128> = (0..40u64)
             .map(|seed| {
-                let mut health = StreamHealth::new(true, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), s(0));
+                let mut health = StreamHealth::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), s(0));
                 health.step(Input::Tick, s(0));
                 for _ in 0..6 {
                     health.step(Input::Fault(Fault::new(FaultKind::Protocol, "")), s(1));
-                    health.phase = Phase::Connecting { since: s(1) };
+                    health.phase = Phase::Connecting { since: s(1), answered: false };
                 }
                 health.step(Input::Fault(Fault::new(FaultKind::Protocol, "")), s(1));
                 match health.phase {

@@ -1,9 +1,10 @@
 //! L2: from a camera's address to decoded frames.
 //!
 //! [`receive`] gets access units over RTSP, [`ring`] keeps the last of them, [`gate`] says which are decoded, [`decode`]
-//! makes frames, [`health`] decides when to connect and what to say of the camera. [`file`] reads recorded video,
+//! makes frames, [`camera_clock`] dates them by the camera's own clock, [`health`] decides when to connect and what to say of the camera. [`file`] reads recorded video,
 //! [`sample`] serves sample cameras. Nothing here spawns a thread: each part is a loop or a callback that `app` runs.
 
+pub mod camera_clock;
 pub mod decode;
 pub mod file;
 pub mod gate;

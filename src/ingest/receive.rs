@@ -1,7 +1,7 @@
 //! One RTSP connection: from an address to access units. Knows nothing of retries (`health` decides) and of rings (the
 //! caller's callback stores); it only connects, hands over, and says how it ended.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use sha2::{Digest, Sha256};
 
+use super::camera_clock::{CameraClock, SyncPoint};
 use super::gst_error;
 use super::health::Fault;
 use crate::base::types::{AccessUnit, Codec, FaultKind, StreamParams};
@@ -44,8 +45,19 @@ struct Verdict {
     unsupported: Mutex<Option<String>>,
     /// Fingerprint of a certificate that was not accepted.
     refused_certificate: Mutex<Option<String>>,
+    /// It has described its streams.
+    answered: AtomicBool,
     video_found: AtomicBool,
+    /// RTP packets of the video.
+    packets: AtomicU64,
 }
+
+/// Requests that may go out before the camera has described its streams: OPTIONS, DESCRIBE, DESCRIBE with the password,
+/// and once more for a nonce that has just run out. Left alone, rtspsrc 1.22 sends a refused password eight times in a
+/// row, and cameras lock an account after five to seven.
+const REQUESTS_TO_DESCRIBE: u32 = 4;
+/// Requests from then to the first packet: SETUP twice (with the password, over TCP after UDP), PLAY twice, TEARDOWN.
+const REQUESTS_TO_PLAY: u32 = 5;
 
 impl Connection {
     /// Starts to connect; returns at once. `on_unit` is called for every access unit in the stream's own thread and must
@@ -61,8 +73,10 @@ impl Connection {
         let pipeline = gst::Pipeline::new();
         pipeline.add(&source).map_err(|e| gst_error("the RTSP source cannot be used", e))?;
         watch_certificate(&source, endpoint.tls_pin.clone(), verdict.clone());
+        spare_account(&source, verdict.clone());
         select_video(&source);
-        attach_tail(&source, &pipeline, verdict.clone(), clock, Box::new(on_unit));
+        let times = Times { arrival: clock, camera: follow_camera_clock(&source) };
+        attach_tail(&source, &pipeline, verdict.clone(), times, Box::new(on_unit));
         let bus = pipeline.bus().ok_or_else(|| gst_error("the receive pipeline has no bus", ""))?;
         let connection = Self { pipeline, bus, verdict };
         connection.pipeline.set_state(gst::State::Playing).map_err(|e| gst_error("receiving does not start", e))?;
@@ -92,24 +106,52 @@ impl Connection {
             let text = format!("shows an unknown certificate; if it is the camera's own, set tls_pin = \"{pin}\"");
             return Fault::new(FaultKind::TlsMismatch, text);
         }
-        let debug = debug.unwrap_or_default();
         let is = |kind: gst::ResourceError| error.matches(kind);
-        if is(gst::ResourceError::NotAuthorized) || debug.contains("(401)") || debug.contains("(403)") {
-            return Fault::new(FaultKind::AuthFailed, "refuses the user or the password");
-        }
-        if is(gst::ResourceError::NotFound) && debug.contains("(404)") || debug.contains("Not Found") {
-            return Fault::new(FaultKind::NoStream, "knows no stream of this path");
+        match debug.and_then(status_code) {
+            Some(401 | 403) => return Fault::new(FaultKind::AuthFailed, "refuses the user or the password"),
+            Some(404) => return Fault::new(FaultKind::NoStream, "knows no stream of this path"),
+            Some(453 | 503) => return Fault::new(FaultKind::Protocol, "is busy; it may have too many viewers"),
+            Some(code) => return Fault::new(FaultKind::Protocol, format!("answers with RTSP status {code}")),
+            None => {}
         }
         if is(gst::ResourceError::OpenRead) || is(gst::ResourceError::OpenReadWrite) || is(gst::ResourceError::NotFound)
         {
             return Fault::new(FaultKind::Unreachable, "cannot be reached; check its power, its cable and its address");
         }
-        if is(gst::ResourceError::Read) && !self.verdict.video_found.load(Ordering::Relaxed) {
-            return Fault::new(FaultKind::Unreachable, "closed the connection before it sent video");
+        if is(gst::ResourceError::Read) || is(gst::ResourceError::Write) {
+            let video_found = self.verdict.video_found.load(Ordering::Relaxed);
+            return match debug.unwrap_or_default() {
+                _ if video_found => Fault::new(FaultKind::Ended, "broke the connection"),
+                d if d.contains("Timeout") => {
+                    Fault::new(FaultKind::Stalled, "takes the connection but does not answer; start it anew")
+                }
+                d if d.contains("Parse error") => Fault::new(FaultKind::Protocol, "does not speak RTSP at this port"),
+                _ => Fault::new(
+                    FaultKind::Protocol,
+                    "closed the connection before it sent video; it may have too many viewers",
+                ),
+            };
         }
         // The short text only: the debug part may quote the address.
         Fault::new(FaultKind::Protocol, format!("failed: {}", error.message()))
     }
+
+    /// Whether the camera has described its streams: what goes wrong from then on is not the network's or the address's.
+    pub fn answered(&self) -> bool {
+        self.verdict.answered.load(Ordering::Relaxed)
+    }
+
+    /// RTP packets so far, whether or not they make a picture.
+    pub fn packets(&self) -> u64 {
+        self.verdict.packets.load(Ordering::Relaxed)
+    }
+}
+
+/// The RTSP status that a source's error is about: its debug text ends with the server's reason and, in brackets, the
+/// code. The reason is the server's own choice, so only the very end counts.
+fn status_code(debug: &str) -> Option<u32> {
+    let (_, code) = debug.trim_end().strip_suffix(')')?.rsplit_once('(')?;
+    (code.len() == 3).then(|| code.parse().ok()).flatten()
 }
 
 impl Drop for Connection {
@@ -163,6 +205,26 @@ fn watch_certificate(source: &gst::Element, pin: Option<String>, verdict: Arc<Ve
     });
 }
 
+/// Bounds how often a connection asks, and with that how often it shows a password that is refused.
+fn spare_account(source: &gst::Element, verdict: Arc<Verdict>) {
+    let described = verdict.clone();
+    source.connect("on-sdp", false, move |_| {
+        described.answered.store(true, Ordering::Relaxed);
+        None
+    });
+    let (describing, playing) = (AtomicU32::new(0), AtomicU32::new(0));
+    source.connect("before-send", false, move |_| {
+        let send = if verdict.video_found.load(Ordering::Relaxed) {
+            true
+        } else if verdict.answered.load(Ordering::Relaxed) {
+            playing.fetch_add(1, Ordering::Relaxed) < REQUESTS_TO_PLAY
+        } else {
+            describing.fetch_add(1, Ordering::Relaxed) < REQUESTS_TO_DESCRIBE
+        };
+        Some(send.to_value())
+    });
+}
+
 /// Only the first video stream is set up: audio and metadata would cost traffic for nothing.
 fn select_video(source: &gst::Element) {
     let taken = AtomicBool::new(false);
@@ -174,15 +236,52 @@ fn select_video(source: &gst::Element) {
     });
 }
 
+/// Follows the camera's sender reports: the jitter buffer, deep inside of the source, sees them.
+fn follow_camera_clock(source: &gst::Element) -> Arc<Mutex<CameraClock>> {
+    let camera = Arc::new(Mutex::new(CameraClock::default()));
+    let followed = camera.clone();
+    source.connect("new-manager", false, move |values| {
+        let manager = values.get(1)?.get::<gst::Element>().ok()?;
+        let followed = followed.clone();
+        manager.connect("new-jitterbuffer", false, move |values| {
+            let jitter_buffer = values.get(1)?.get::<gst::Element>().ok()?;
+            let followed = followed.clone();
+            jitter_buffer.connect("handle-sync", false, move |values| {
+                let sync = values.get(1)?.get::<gst::Structure>().ok()?;
+                synchronise(&mut followed.lock().unwrap_or_else(PoisonError::into_inner), &sync);
+                None
+            });
+            None
+        });
+        None
+    });
+    camera
+}
+
+/// A report without one of the fields (before the first packet) is passed over.
+fn synchronise(clock: &mut CameraClock, sync: &gst::StructureRef) -> Option<()> {
+    let report = sync.get::<gst::Buffer>("sr-buffer").ok()?;
+    let rtcp = report.map_readable().ok()?;
+    clock.synchronise(&SyncPoint {
+        base_rtptime: sync.get("base-rtptime").ok()?,
+        base_time: Duration::from_nanos(sync.get("base-time").ok()?),
+        clock_rate: sync.get("clock-rate").ok()?,
+        sr_ext_rtptime: sync.get("sr-ext-rtptime").ok()?,
+        rtcp: &rtcp,
+    });
+    Some(())
+}
+
+/// The two clocks a picture is dated by.
+#[derive(Clone)]
+struct Times {
+    arrival: Arc<dyn Clock>,
+    camera: Arc<Mutex<CameraClock>>,
+}
+
 type OnUnit = Box<dyn FnMut(AccessUnit) + Send>;
 
-fn attach_tail(
-    source: &gst::Element,
-    pipeline: &gst::Pipeline,
-    verdict: Arc<Verdict>,
-    clock: Arc<dyn Clock>,
-    on_unit: OnUnit,
-) {
+fn attach_tail(source: &gst::Element, pipeline: &gst::Pipeline, verdict: Arc<Verdict>, times: Times, on_unit: OnUnit) {
     let pipeline = pipeline.downgrade();
     let on_unit = Mutex::new(Some(on_unit));
     source.connect_pad_added(move |_, pad| {
@@ -199,7 +298,12 @@ fn attach_tail(
         };
         let Some(on_unit) = on_unit.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         verdict.video_found.store(true, Ordering::Relaxed);
-        if let Err(e) = link_tail(&pipeline, pad, codec, clock.clone(), on_unit) {
+        let counted = verdict.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+            counted.packets.fetch_add(1, Ordering::Relaxed);
+            gst::PadProbeReturn::Ok
+        });
+        if let Err(e) = link_tail(&pipeline, pad, codec, times.clone(), on_unit) {
             tracing::warn!("{e}");
             *verdict.unsupported.lock().unwrap_or_else(PoisonError::into_inner) = Some(codec.as_str().to_owned());
         }
@@ -223,15 +327,9 @@ fn tail_template(codec: Codec) -> &'static str {
     }
 }
 
-fn link_tail(
-    pipeline: &gst::Pipeline,
-    pad: &gst::Pad,
-    codec: Codec,
-    clock: Arc<dyn Clock>,
-    on_unit: OnUnit,
-) -> Result<()> {
+fn link_tail(pipeline: &gst::Pipeline, pad: &gst::Pad, codec: Codec, times: Times, on_unit: OnUnit) -> Result<()> {
     let (tail, sink) = tail(codec)?;
-    deliver(&sink, codec, clock, on_unit);
+    deliver(&sink, codec, times, on_unit);
     pipeline.add(&tail).map_err(|e| gst_error("the depayloader cannot be used", e))?;
     tail.sync_state_with_parent().map_err(|e| gst_error("the depayloader does not start", e))?;
     let entry = tail.static_pad("sink").ok_or_else(|| gst_error("the receive template has no entry", ""))?;
@@ -239,14 +337,14 @@ fn link_tail(
 }
 
 /// Turns samples into access units. Caps are looked at anew for each sample: a camera may change them at any time.
-fn deliver(sink: &gst_app::AppSink, codec: Codec, clock: Arc<dyn Clock>, mut on_unit: OnUnit) {
+fn deliver(sink: &gst_app::AppSink, codec: Codec, times: Times, mut on_unit: OnUnit) {
     let mut known: Option<(gst::Caps, Arc<StreamParams>)> = None;
     let mut last_pts = Duration::ZERO;
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                let arrived = clock.now();
+                let arrived = times.arrival.now();
                 let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
@@ -269,7 +367,7 @@ fn deliver(sink: &gst_app::AppSink, codec: Codec, clock: Arc<dyn Clock>, mut on_
                         pts: last_pts,
                         keyframe,
                         arrived,
-                        camera_time_ms: None,
+                        camera_time_ms: times.camera.lock().unwrap_or_else(PoisonError::into_inner).at(last_pts),
                         params,
                         data,
                     });
@@ -297,4 +395,18 @@ pub(super) fn check_templates() -> Result<()> {
         tail(codec)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_read_off_the_end_and_nowhere_else() {
+        let line = "../gst/rtsp/gstrtspsrc.c(401): gst_rtspsrc_send (): /GstPipeline:p/GstRTSPSrc:source:\n";
+        assert_eq!(status_code(&format!("{line}Unauthorized (401)")), Some(401));
+        assert_eq!(status_code(&format!("{line}tried (401) before (503)")), Some(503));
+        assert_eq!(status_code(&format!("{line}Failed to connect. (Generic error)")), None);
+        assert_eq!(status_code(&format!("{line}Not Found")), None);
+    }
 }

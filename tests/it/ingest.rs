@@ -1,1 +1,335 @@
-//! ingest
+//! Streams against cameras of every kind: real footage over RTSP, and cameras that are wrong in one way each. A stream
+//! runs as in a worker: supervisor, ring, decoder. Where a limit of seconds is the point, the clock is simulated.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wardwatch::app::worker::stream::{Stream, StreamReport, Supervisor, decode_loop};
+use wardwatch::base::clock::{SimClock, SystemClock};
+use wardwatch::base::types::{CameraState, Codec, ColorRange, FaultKind, Frame};
+use wardwatch::base::{Clock, Stamp};
+use wardwatch::config::Transport;
+use wardwatch::ingest::health::AUTH_RETRY;
+use wardwatch::ingest::receive::Endpoint;
+use wardwatch::ingest::sample::SampleOptions;
+
+use crate::support::rtsp::{Bad, BadCamera, Camera, endpoint, h264, h264_small, h265, mjpeg, self_signed};
+use crate::support::wait::until;
+
+/// Long enough for two busy cores; nothing is measured by it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is kept of a frame.
+#[derive(Clone, Debug)]
+struct Seen {
+    size: (u32, u32),
+    range: ColorRange,
+    arrived: Stamp,
+    camera_time_ms: Option<i64>,
+}
+
+/// A stream as a worker runs it.
+struct Watched {
+    stream: Arc<Stream>,
+    reports: Arc<Mutex<Vec<StreamReport>>>,
+    frames: Arc<Mutex<Vec<Seen>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Watched {
+    fn start(endpoint: Endpoint) -> Self {
+        Self::with_clock(endpoint, Arc::new(SystemClock))
+    }
+
+    fn with_clock(endpoint: Endpoint, clock: Arc<dyn Clock>) -> Self {
+        crate::support::post::log();
+        let stream = Stream::new(8 << 20);
+        let (reports, frames) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let supervisor =
+            Supervisor { name: "cam".into(), endpoint, stream: stream.clone(), clock, decoded: true, seed: 7 };
+        let (reported, decoded, input) = (reports.clone(), frames.clone(), stream.clone());
+        let deliver = Arc::new(move |frame: Frame| {
+            decoded.lock().unwrap().push(Seen {
+                size: (frame.width, frame.height),
+                range: frame.range,
+                arrived: frame.arrived,
+                camera_time_ms: frame.camera_time_ms,
+            });
+        });
+        let threads = vec![
+            std::thread::spawn(move || supervisor.run(|r| reported.lock().unwrap().push(r))),
+            std::thread::spawn(move || decode_loop("cam", &input, &Arc::new(Mutex::new(60.0)), deliver)),
+        ];
+        Self { stream, reports, frames, threads }
+    }
+
+    fn frames(&self) -> Vec<Seen> {
+        self.frames.lock().unwrap().clone()
+    }
+
+    fn reports(&self) -> Vec<StreamReport> {
+        self.reports.lock().unwrap().clone()
+    }
+
+    fn state(&self) -> Option<CameraState> {
+        self.reports().last().map(|r| r.state)
+    }
+
+    fn faults(&self) -> Vec<FaultKind> {
+        self.reports().iter().filter_map(|r| r.fault.as_ref().map(|f| f.kind)).collect()
+    }
+
+    /// Waits for `frames` more frames of this size.
+    fn until_frames(&self, frames: usize, size: (u32, u32)) {
+        let before = self.frames().len();
+        until(&format!("{frames} frames of {size:?}: {:?}", self.reports()), PATIENCE, || {
+            self.frames()[before..].iter().filter(|f| f.size == size).count() >= frames
+        });
+        until("online", PATIENCE, || self.state() == Some(CameraState::Online));
+    }
+
+    /// Waits for a fault of this kind and returns what is said of it.
+    fn until_fault(&self, kind: FaultKind) -> String {
+        let of = |r: &StreamReport| r.fault.clone().filter(|f| f.kind == kind);
+        until(&format!("{kind:?}"), PATIENCE, || {
+            let found = self.reports().iter().any(|r| of(r).is_some());
+            assert!(found || self.faults().is_empty() || self.reports().len() < 20, "{:?}", self.reports());
+            found
+        });
+        self.reports().iter().find_map(of).expect("just found").detail
+    }
+
+    /// Waits until the supervisor has come round once more and said so.
+    fn until_reported_at(&self, wall_ms: i64) {
+        let before = self.reports().len();
+        until(&format!("a report at {wall_ms}"), PATIENCE, || self.reports().len() > before);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let begun = SystemClock.now();
+        self.stream.stop();
+        for thread in self.threads.drain(..) {
+            let ended = thread.join();
+            assert!(std::thread::panicking() || ended.is_ok());
+        }
+        // A worker has four seconds to stop; whatever the camera does, a stream needs no more than one.
+        let took = SystemClock.now().since(begun);
+        assert!(std::thread::panicking() || took < Duration::from_secs(3), "stopping took {took:?}");
+    }
+}
+
+#[test]
+fn h264_arrives() {
+    let camera = Camera::start(h264());
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(15, (768, 576));
+    let report = watched.reports().into_iter().rfind(|r| r.state == CameraState::Online).expect("online");
+    assert_eq!((report.codec, report.width, report.height), (Some(Codec::H264), 768, 576));
+}
+
+#[test]
+fn h265_arrives() {
+    let camera = Camera::start(h265());
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(15, (768, 576));
+    assert_eq!(watched.reports().last().and_then(|r| r.codec), Some(Codec::H265));
+}
+
+#[test]
+fn mjpeg_arrives_in_full_range() {
+    let camera = Camera::start(mjpeg());
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(15, (640, 360));
+    assert!(watched.frames().iter().all(|f| f.range == ColorRange::Full));
+}
+
+#[test]
+fn udp_works_for_cameras_that_know_nothing_else() {
+    let camera = Camera::start(h264_small());
+    let watched = Watched::start(Endpoint { transport: Transport::Udp, ..endpoint(camera.url()) });
+    watched.until_frames(15, (640, 360));
+}
+
+#[test]
+fn pictures_carry_the_cameras_own_time() {
+    let camera = Camera::start(h264_small());
+    let watched = Watched::start(endpoint(camera.url()));
+    until("a sender report", PATIENCE, || watched.frames().iter().filter(|f| f.camera_time_ms.is_some()).count() > 20);
+    let frames = watched.frames();
+    let errors: Vec<i64> =
+        frames.iter().filter_map(|f| f.camera_time_ms.map(|t| (t - f.arrived.wall_ms).abs())).collect();
+    assert!(errors.iter().all(|e| *e < 2000), "{errors:?}");
+    let times: Vec<i64> = frames.iter().filter_map(|f| f.camera_time_ms).collect();
+    assert!(times.windows(2).all(|w| w[0] < w[1]), "{times:?}");
+}
+
+#[test]
+fn user_and_password_open_a_camera() {
+    let camera = Camera::with_password(h264_small(), "đúng rồi");
+    let (user, password) = (Some("viewer".into()), Some("đúng rồi".into()));
+    let watched = Watched::start(Endpoint { user, password, ..endpoint(camera.url()) });
+    watched.until_frames(5, (640, 360));
+}
+
+#[test]
+fn a_wrong_password_is_shown_rarely() {
+    let camera = BadCamera::start(Bad::Status(401));
+    let clock = SimClock::new(Stamp { mono: Duration::from_secs(1000), wall_ms: 1_000_000 });
+    let (user, password) = (Some("viewer".into()), Some("wrong".into()));
+    let endpoint = Endpoint { user, password, ..endpoint(camera.url()) };
+    let watched = Watched::with_clock(endpoint, Arc::new(clock.clone()));
+    watched.until_fault(FaultKind::AuthFailed);
+    assert_eq!(watched.state(), Some(CameraState::AuthFailed));
+    // Cameras lock an account after five to seven tries.
+    assert!((1..=3).contains(&camera.passwords.load(Ordering::Relaxed)), "{:?}", camera.passwords);
+    clock.advance(AUTH_RETRY - Duration::from_secs(1));
+    watched.until_reported_at(clock.now().wall_ms);
+    assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
+    clock.advance(AUTH_RETRY);
+    until("the next try", PATIENCE, || camera.connections.load(Ordering::Relaxed) == 2);
+}
+
+#[test]
+fn a_real_server_refuses_a_wrong_password() {
+    let camera = Camera::with_password(h264_small(), "right");
+    let (user, password) = (Some("viewer".into()), Some("wrong".into()));
+    let watched = Watched::start(Endpoint { user, password, ..endpoint(camera.url()) });
+    let detail = watched.until_fault(FaultKind::AuthFailed);
+    assert!(detail.contains("password"), "{detail}");
+    // None at all is told in the same way.
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_fault(FaultKind::AuthFailed);
+}
+
+#[test]
+fn a_cameras_own_certificate_is_taken_by_its_pin_only() {
+    let (pem, pin) = self_signed();
+    let camera = Camera::with(h264_small(), SampleOptions { tls_pem: Some(pem), ..SampleOptions::default() });
+    let detail = Watched::start(endpoint(camera.url())).until_fault(FaultKind::TlsMismatch);
+    assert!(detail.contains(&format!("tls_pin = \"{pin}\"")), "{detail}");
+    let wrong = Endpoint { tls_pin: Some("0".repeat(64)), ..endpoint(camera.url()) };
+    let detail = Watched::start(wrong).until_fault(FaultKind::TlsMismatch);
+    assert!(detail.contains(&pin), "{detail}");
+    let watched = Watched::start(Endpoint { tls_pin: Some(pin), ..endpoint(camera.url()) });
+    watched.until_frames(5, (640, 360));
+}
+
+#[test]
+fn a_camera_that_never_answers_has_stalled() {
+    let camera = BadCamera::start(Bad::Silent);
+    let watched = Watched::start(endpoint(camera.url()));
+    let detail = watched.until_fault(FaultKind::Stalled);
+    assert!(detail.contains("does not answer"), "{detail}");
+}
+
+#[test]
+fn what_is_no_rtsp_is_told_apart() {
+    let watch = |bad| {
+        let camera = BadCamera::start(bad);
+        let watched = Watched::start(endpoint(camera.url()));
+        (camera, watched)
+    };
+    let cases = [
+        (Bad::Garbage, FaultKind::Protocol, "RTSP"),
+        (Bad::HangsUp, FaultKind::Protocol, "closed"),
+        (Bad::Status(404), FaultKind::NoStream, "path"),
+        (Bad::Status(403), FaultKind::AuthFailed, "refuses"),
+        (Bad::Status(453), FaultKind::Protocol, "busy"),
+        (Bad::Status(500), FaultKind::Protocol, "500"),
+        (Bad::OddCodec, FaultKind::UnsupportedCodec, "VP8"),
+    ];
+    let running: Vec<_> = cases.iter().map(|(bad, ..)| watch(*bad)).collect();
+    for ((bad, kind, word), (_camera, watched)) in cases.iter().zip(&running) {
+        let detail = watched.until_fault(*kind);
+        assert!(detail.contains(word), "{bad:?}: {detail}");
+        assert_eq!(watched.faults().first(), Some(kind), "{bad:?}");
+    }
+}
+
+#[test]
+fn packets_without_a_picture_are_a_fault_of_the_camera() {
+    let camera = BadCamera::start(Bad::GarbageVideo);
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_fault(FaultKind::Undecodable);
+    assert_eq!((watched.faults().first(), watched.frames().len()), (Some(&FaultKind::Undecodable), 0));
+}
+
+#[test]
+fn a_camera_that_plays_but_sends_nothing_of_use_has_stalled() {
+    let bad = [Bad::NeverSends, Bad::GarbageRtp, Bad::HugeDescription].map(BadCamera::start);
+    let running: Vec<Watched> = bad.iter().map(|b| Watched::start(endpoint(b.url()))).collect();
+    for watched in &running {
+        let detail = watched.until_fault(FaultKind::Stalled);
+        assert!(detail.contains("sends no video"), "{detail}");
+    }
+}
+
+#[test]
+fn a_stall_with_the_connection_open_is_noticed_and_mended() {
+    let camera = BadCamera::start(Bad::Stalls);
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(10, (320, 180));
+    let detail = watched.until_fault(FaultKind::Stalled);
+    assert!(detail.contains("stopped sending"), "{detail}");
+    // It is tried again, on a new connection, and delivers again.
+    watched.until_frames(10, (320, 180));
+}
+
+#[test]
+fn a_change_of_size_within_a_connection_is_followed() {
+    let camera = BadCamera::start(Bad::ChangesSize);
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(10, (320, 180));
+    watched.until_frames(10, (480, 270));
+    assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn the_end_of_a_stream_is_a_fault_and_it_is_asked_for_again() {
+    let camera = Camera::with(mjpeg(), SampleOptions { once: true, ..SampleOptions::default() });
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(10, (640, 360));
+    watched.until_fault(FaultKind::Ended);
+    watched.until_frames(10, (640, 360));
+    assert!(watched.stream.reconnects.load(Ordering::Relaxed) >= 1);
+}
+
+#[test]
+fn a_camera_that_loses_power_comes_back_with_other_settings() {
+    let mut camera = Camera::start(h264());
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(5, (768, 576));
+    camera.stop();
+    until("it is seen to be gone", PATIENCE, || watched.faults().contains(&FaultKind::Unreachable));
+    camera.restart(h264_small());
+    watched.until_frames(5, (640, 360));
+    camera.restart(h265());
+    watched.until_frames(5, (768, 576));
+    assert_eq!(watched.reports().last().and_then(|r| r.codec), Some(Codec::H265));
+}
+
+#[test]
+fn nobody_at_home_is_unreachable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+    for url in [format!("rtsp://127.0.0.1:{port}/x"), "rtsp://no-such-camera.invalid/x".into()] {
+        let watched = Watched::start(endpoint(url));
+        watched.until_fault(FaultKind::Unreachable);
+    }
+}
+
+#[test]
+fn bad_cameras_do_not_delay_a_good_one() {
+    let bad: Vec<BadCamera> =
+        [Bad::Silent, Bad::Garbage, Bad::NeverSends, Bad::GarbageVideo, Bad::HangsUp].map(BadCamera::start).into();
+    let tried: Vec<Watched> = bad.iter().map(|b| Watched::start(endpoint(b.url()))).collect();
+    let camera = Camera::start(h264_small());
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(50, (640, 360));
+    assert!(watched.faults().is_empty(), "{:?}", watched.reports());
+    assert!(bad.iter().all(|b| b.connections.load(Ordering::Relaxed) > 0));
+    drop(tried);
+}

@@ -127,6 +127,39 @@ fn a_worker_killed_within_an_event_ends_it_and_is_back() {
 }
 
 #[test]
+fn the_picture_comes_from_the_better_stream_and_its_masks_are_burned_in() {
+    let site = Site::new();
+    let model = stimulus::model(&site.path("models"));
+    let scene = stimulus::scene(&site.path(""), 2);
+    let broker = Mosquitto::start("");
+    let config = site.common(&model) + &site.node("", &mqtt(&broker)) + &site.centre(&mqtt(&broker));
+    let config = site.write("both.toml", &config);
+    let detect = SceneCamera::start(&scene, None);
+    // The same scene twice as large, at the same moment: a camera's main stream.
+    let large = site.path("large.mp4");
+    stimulus::enlarge(&scene, &large);
+    let record = SceneCamera::start(&large, None);
+    let streams = format!("[camera.record]\nurl = \"{}\"\n", record.url());
+    let mask = "[[camera.mask]]\npolygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.3], [0.0, 0.3]]\n";
+    let camera = intrusion("ngo-1", &detect.url(), &(streams + mask));
+    site.write("cameras.toml", &format!("revision = 1\n{camera}"));
+    let both = site.run(&config);
+    let ended = || newest(&site, "centre/centre.db").iter().any(|e| e[2] == "ended");
+    until("an event made the whole trip", LONG, ended);
+    let row = site.rows("centre/centre.db", "SELECT snapshot FROM event").expect("it is there").remove(0);
+    let path = site.path(&format!("centre/snapshots/{}/{}/{}.jpg", &row[0][..2], &row[0][2..4], row[0]));
+    let picture = image::open(path).expect("it decodes").to_luma8();
+    assert_eq!(picture.dimensions(), (640, 480), "of the record stream");
+    // The figure is white from 1/6 of the height down; above 0.3 the mask is grey.
+    let brightest = |from: u32, to: u32| {
+        (from..to).flat_map(|y| (0..640).map(move |x| (x, y))).map(|(x, y)| picture.get_pixel(x, y)[0]).max()
+    };
+    assert!(brightest(0, 140).is_some_and(|b| b < 160), "nothing of the figure above the mask's edge");
+    assert!(brightest(150, 400).is_some_and(|b| b > 220), "and all of it below");
+    assert_eq!(both.stop(), 0);
+}
+
+#[test]
 fn a_new_revision_of_the_cameras_document_leaves_other_cameras_alone() {
     let site = Site::new();
     let model = stimulus::model(&site.path("models"));

@@ -34,6 +34,9 @@ use fleet::Fleet;
 use process::WorkerProcess;
 use sink::Sink;
 
+/// How long open HTTP requests may take when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Everything a node is started with.
 pub struct NodeOptions {
     pub site: WardwatchConfig,
@@ -124,7 +127,10 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     fleet.stop().await;
     publish_stop.send_replace(true);
     report("publishing", publishing.await);
-    report("the HTTP door", serving.await);
+    // A client that never finishes its request must not hold the stop up.
+    if let Ok(served) = tokio::time::timeout(FAREWELL, serving).await {
+        report("the HTTP door", served);
+    }
     drop(store);
     tokio::task::spawn_blocking(move || join(writer)).await.ok();
     tracing::info!("node stopped");

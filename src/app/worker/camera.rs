@@ -152,7 +152,7 @@ impl CameraRuntime {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let record_reconnects = self.record.as_ref().map_or(0, |r| get(&r.reconnects));
         CameraCounters {
-            frames_in: get(&self.detect.packets),
+            frames_in: get(&self.detect.units),
             inferred: get(&self.counts.inferred),
             frames_replaced: get(&self.counts.replaced),
             results_dropped: get(&self.counts.dropped),
@@ -206,7 +206,7 @@ fn supervisor(
         name,
         stream: stream.clone(),
         clock: shared.clock.clone(),
-        expects_frames: role == StreamRole::Detect,
+        decoded: role == StreamRole::Detect,
         seed,
     }
 }

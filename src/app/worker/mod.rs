@@ -7,7 +7,7 @@
 
 mod camera;
 mod outbound;
-mod stream;
+pub mod stream;
 
 use std::collections::HashMap;
 use std::io::{BufRead, Read};

@@ -1,7 +1,9 @@
-//! The threads of one stream: one that keeps it connected, and for the detect stream one that decodes it.
+//! The threads of one stream: one that keeps it connected, and for the detect stream one that decodes it. Public for the
+//! tests, which run a stream against cameras of every kind.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,12 +20,16 @@ use crate::ingest::ring::{Read, SharedRing};
 const TICK: Duration = Duration::from_millis(100);
 
 /// What a stream's threads share.
-pub(super) struct Stream {
-    pub(super) ring: SharedRing,
-    pub(super) packets: AtomicU64,
-    pub(super) frames: AtomicU64,
-    pub(super) reconnects: AtomicU64,
-    pub(super) skipped: AtomicU64,
+pub struct Stream {
+    pub ring: SharedRing,
+    /// Access units received.
+    pub units: AtomicU64,
+    /// Frames decoded.
+    pub frames: AtomicU64,
+    /// Connections made after the first.
+    pub reconnects: AtomicU64,
+    /// Access units that left the ring before the decoder had read them.
+    pub skipped: AtomicU64,
     stopping: AtomicBool,
     last: Mutex<Last>,
 }
@@ -35,10 +41,11 @@ struct Last {
 }
 
 impl Stream {
-    pub(super) fn new(ring_bytes: usize) -> Arc<Self> {
+    /// A stream that nothing has come from yet.
+    pub fn new(ring_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             ring: SharedRing::new(ring_bytes),
-            packets: AtomicU64::new(0),
+            units: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
@@ -48,7 +55,7 @@ impl Stream {
     }
 
     /// Asks both threads to end.
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.ring.close();
     }
@@ -58,7 +65,7 @@ impl Stream {
     }
 
     fn receive(&self, unit: AccessUnit) {
-        self.packets.fetch_add(1, Ordering::Relaxed);
+        self.units.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if !last.params.as_ref().is_some_and(|p| Arc::ptr_eq(p, &unit.params)) {
             last.params = Some(unit.params.clone());
@@ -71,59 +78,70 @@ impl Stream {
 
 /// What a stream is doing, for the camera's health.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct StreamReport {
-    pub(super) state: CameraState,
-    pub(super) fault: Option<Fault>,
-    pub(super) since: Stamp,
-    pub(super) codec: Option<Codec>,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) fps: f32,
-    pub(super) last_frame: Option<Stamp>,
+pub struct StreamReport {
+    pub state: CameraState,
+    pub fault: Option<Fault>,
+    pub since: Stamp,
+    pub codec: Option<Codec>,
+    pub width: u32,
+    pub height: u32,
+    pub fps: f32,
+    pub last_frame: Option<Stamp>,
 }
 
 /// How often a report is repeated without a change, so that rates and last frames stay fresh.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps one stream connected until it is stopped.
-pub(super) struct Supervisor {
-    pub(super) name: String,
-    pub(super) endpoint: Endpoint,
-    pub(super) stream: Arc<Stream>,
-    pub(super) clock: Arc<dyn Clock>,
-    /// A record stream is not decoded, so no frames are expected of it.
-    pub(super) expects_frames: bool,
+pub struct Supervisor {
+    /// The camera's id, for the log.
+    pub name: String,
+    pub endpoint: Endpoint,
+    pub stream: Arc<Stream>,
+    pub clock: Arc<dyn Clock>,
+    /// A record stream is not decoded: its access units are pictures enough.
+    pub decoded: bool,
     /// Spreads the retries of cameras that failed together.
-    pub(super) seed: u64,
+    pub seed: u64,
 }
 
 impl Supervisor {
-    pub(super) fn run(self, mut report: impl FnMut(StreamReport)) {
-        let mut health = StreamHealth::new(self.expects_frames, self.seed, self.clock.now().mono);
+    /// Runs until [`Stream::stop`]; `report` is told every change, and now and then how it goes.
+    pub fn run(self, mut report: impl FnMut(StreamReport)) {
+        let mut health = StreamHealth::new(self.seed, self.clock.now().mono);
         let mut connection: Option<Connection> = None;
+        let mut probing: Option<Receiver<bool>> = None;
         let (mut packets, mut frames) = (0, 0);
         let mut meter = RateMeter::default();
         let mut reported = Duration::ZERO;
         while !self.stream.stopping.load(Ordering::Relaxed) {
             let mut inputs = self.wait(connection.as_ref());
-            let seen = self.stream.packets.load(Ordering::Relaxed);
-            let decoded = self.stream.frames.load(Ordering::Relaxed);
-            // A packet's own report comes first: a stream that delivered and then ended did deliver.
-            if decoded != frames {
+            if connection.as_ref().is_some_and(Connection::answered) {
+                inputs.insert(0, Input::Answered);
+            }
+            if let Some(open) = probing.as_ref().and_then(|p| p.try_recv().ok()) {
+                probing = None;
+                inputs.push(Input::Probed(open));
+            }
+            let units = self.stream.units.load(Ordering::Relaxed);
+            let pictures = if self.decoded { self.stream.frames.load(Ordering::Relaxed) } else { units };
+            // What came is told first: a stream that delivered and then ended did deliver.
+            if pictures != frames {
                 inputs.insert(0, Input::Frame);
             }
-            if seen != packets {
+            let seen = connection.as_ref().map_or(0, Connection::packets);
+            if seen > packets {
                 inputs.insert(0, Input::Packet);
             }
-            (packets, frames) = (seen, decoded);
+            (packets, frames) = (seen, pictures);
             let now = self.clock.now();
-            meter.note(seen, now.mono);
+            meter.note(units, now.mono);
             let mut changed = false;
             let mut queue: std::collections::VecDeque<Input> = inputs.into();
             while let Some(input) = queue.pop_front() {
                 for action in health.step(input, now.mono) {
                     changed |= action == Action::Report;
-                    queue.extend(self.perform(action, &mut connection));
+                    queue.extend(self.perform(action, &mut connection, &mut probing));
                 }
             }
             self.stream.reconnects.store(health.reconnects(), Ordering::Relaxed);
@@ -146,7 +164,12 @@ impl Supervisor {
         vec![fault.map_or(Input::Tick, Input::Fault)]
     }
 
-    fn perform(&self, action: Action, connection: &mut Option<Connection>) -> Option<Input> {
+    fn perform(
+        &self,
+        action: Action,
+        connection: &mut Option<Connection>,
+        probing: &mut Option<Receiver<bool>>,
+    ) -> Option<Input> {
         match action {
             Action::Connect => {
                 self.stream.ring.discontinue();
@@ -164,8 +187,28 @@ impl Supervisor {
                 retire(&self.name, connection.take());
                 None
             }
-            Action::Probe => Some(Input::Probed(probe(&self.endpoint.url))),
+            Action::Probe => {
+                *probing = self.start_probe();
+                None
+            }
             Action::Report => None,
+        }
+    }
+
+    /// Probes on a thread of its own: a name server that does not answer must not hold up a stop.
+    fn start_probe(&self) -> Option<Receiver<bool>> {
+        let (found, receiver) = sync_channel(1);
+        let url = self.endpoint.url.clone();
+        let started = crate::app::thread(&format!("probe {}", self.name), move || {
+            // Nobody waits for it any more when the stream was stopped.
+            found.send(probe(&url)).ok();
+        });
+        match started {
+            Ok(_) => Some(receiver),
+            Err(e) => {
+                tracing::warn!(camera = self.name, "{e}");
+                None
+            }
         }
     }
 
@@ -188,7 +231,7 @@ impl Supervisor {
 /// Tears a connection down on a thread of its own: a camera that does not answer TEARDOWN must not hold up the next try.
 fn retire(name: &str, connection: Option<Connection>) {
     let Some(connection) = connection else { return };
-    if let Err(e) = super::super::thread(&format!("close {name}"), move || drop(connection)) {
+    if let Err(e) = crate::app::thread(&format!("close {name}"), move || drop(connection)) {
         tracing::warn!(camera = name, "{e}");
     }
 }
@@ -201,7 +244,7 @@ fn probe(url: &str) -> bool {
     addresses.is_ok_and(|mut a| a.any(|a| TcpStream::connect_timeout(&a, Duration::from_secs(1)).is_ok()))
 }
 
-/// Packets a second over the last whole window.
+/// Pictures a second over the last whole window.
 #[derive(Default)]
 struct RateMeter {
     window: Option<(Duration, u64)>,
@@ -224,12 +267,7 @@ impl RateMeter {
 }
 
 /// Reads the ring, decodes what the gate wants, and hands on frames at the wanted rate. Ends with the ring.
-pub(super) fn decode_loop(
-    name: &str,
-    stream: &Arc<Stream>,
-    fps: &Arc<Mutex<f32>>,
-    deliver: Arc<dyn Fn(Frame) + Send + Sync>,
-) {
+pub fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deliver: Arc<dyn Fn(Frame) + Send + Sync>) {
     let mut decoder: Option<(Arc<StreamParams>, Decoder)> = None;
     let mut gate = Gate::new(current(fps));
     let mut gate_fps = current(fps);

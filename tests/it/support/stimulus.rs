@@ -57,6 +57,19 @@ pub fn scene(dir: &Path, walks: u32) -> PathBuf {
     path
 }
 
+/// Makes `scene` twice as large, frame by frame.
+pub fn enlarge(scene: &Path, to: &Path) {
+    let made = Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i"])
+        .arg(scene)
+        .args(["-vf", "scale=640:480", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"])
+        .args(["-g", "10", "-keyint_min", "10", "-sc_threshold", "0", "-bf", "0"])
+        .arg(to)
+        .status()
+        .expect("ffmpeg is installed");
+    assert!(made.success());
+}
+
 /// A camera that shows a scene once, then goes dark for good.
 pub struct SceneCamera {
     pub camera: SampleCamera,

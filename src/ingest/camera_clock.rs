@@ -1,0 +1,170 @@
+//! What time it was at the camera: RTCP sender reports tie the stream's own timestamps to the camera's wall clock. Pure
+//! arithmetic on what the jitter buffer hands over with each report; says nothing while the camera has not said anything
+//! believable.
+
+use std::time::Duration;
+
+/// Seconds between the epochs of NTP (1900) and Unix (1970).
+const NTP_TO_UNIX: i64 = 2_208_988_800;
+/// 2000-01-01 in Unix seconds. A camera without a battery counts from 1970, or sends zeros.
+const EARLIEST: i64 = 946_684_800;
+/// RTCP packet type of a sender report (RFC 3550, 6.4.1).
+const SENDER_REPORT: u8 = 200;
+
+/// A sender report as the jitter buffer sees it (its `handle-sync` signal).
+#[derive(Clone, Copy, Debug)]
+pub struct SyncPoint<'a> {
+    /// Extended RTP timestamp that the jitter buffer counts from.
+    pub base_rtptime: u64,
+    /// Presentation time that belongs to it.
+    pub base_time: Duration,
+    /// RTP ticks a second.
+    pub clock_rate: u32,
+    /// Extended RTP timestamp of the report.
+    pub sr_ext_rtptime: u64,
+    /// The RTCP packet that holds the report.
+    pub rtcp: &'a [u8],
+}
+
+/// Maps presentation times to the camera's wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CameraClock {
+    /// Unix nanoseconds at presentation time zero.
+    zero: Option<i128>,
+}
+
+impl CameraClock {
+    /// Takes in a report; the newest counts, because a camera sets its clock now and then. One that cannot be meant is
+    /// worse than none: what was known is forgotten. One that cannot be read changes nothing.
+    pub fn synchronise(&mut self, point: &SyncPoint<'_>) {
+        let (Some(ntp), true) = (ntp_time(point.rtcp), point.clock_rate > 0) else { return };
+        // The extended timestamps do not wrap in the life of a connection, but a report may lie before the base.
+        let ticks = i128::from(point.sr_ext_rtptime.wrapping_sub(point.base_rtptime) as i64);
+        let after_base = ticks * 1_000_000_000 / i128::from(point.clock_rate);
+        let pts = point.base_time.as_nanos() as i128 + after_base;
+        self.zero = unix_nanos(ntp).map(|at| at - pts);
+    }
+
+    /// The camera's time at `pts`, UTC milliseconds.
+    pub fn at(&self, pts: Duration) -> Option<i64> {
+        let nanos = self.zero? + pts.as_nanos() as i128;
+        i64::try_from(nanos.div_euclid(1_000_000)).ok()
+    }
+}
+
+/// The NTP timestamp of the first sender report in a compound packet.
+fn ntp_time(mut rtcp: &[u8]) -> Option<u64> {
+    loop {
+        let [first, kind, high, low, ..] = *rtcp else { return None };
+        if first >> 6 != 2 {
+            return None;
+        }
+        if kind == SENDER_REPORT {
+            // Header and SSRC come first, four bytes each.
+            return rtcp.get(8..16)?.try_into().ok().map(u64::from_be_bytes);
+        }
+        rtcp = rtcp.get((usize::from(u16::from_be_bytes([high, low])) + 1) * 4..)?;
+    }
+}
+
+/// Unix nanoseconds of an NTP timestamp; `None` before 2000. Read in NTP's first era, which ends in February 2036: a
+/// clock that counts from its start would otherwise look like one of 2036.
+fn unix_nanos(ntp: u64) -> Option<i128> {
+    let seconds = (ntp >> 32) as i64 - NTP_TO_UNIX;
+    let fraction = (i128::from(ntp & 0xffff_ffff) * 1_000_000_000) >> 32;
+    (seconds >= EARLIEST).then_some(i128::from(seconds) * 1_000_000_000 + fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-24T02:11:04.250Z.
+    const NOON: i64 = 1_795_486_264;
+    const NOON_MS: i64 = NOON * 1000 + 250;
+
+    fn ntp(unix_seconds: i64) -> u64 {
+        (((unix_seconds + NTP_TO_UNIX) as u64) << 32) | (1 << 30)
+    }
+
+    fn sender_report(ntp: u64) -> Vec<u8> {
+        let mut packet = vec![0x80, SENDER_REPORT, 0, 6, 1, 2, 3, 4];
+        packet.extend(ntp.to_be_bytes());
+        packet.extend([0; 12]);
+        packet
+    }
+
+    fn point(rtcp: &[u8], base_rtptime: u64, sr_ext_rtptime: u64) -> SyncPoint<'_> {
+        SyncPoint { base_rtptime, base_time: Duration::from_secs(1), clock_rate: 90_000, sr_ext_rtptime, rtcp }
+    }
+
+    fn after(point: &SyncPoint<'_>) -> CameraClock {
+        let mut clock = CameraClock::default();
+        clock.synchronise(point);
+        clock
+    }
+
+    #[test]
+    fn a_picture_has_no_camera_time_before_the_first_report() {
+        assert_eq!(CameraClock::default().at(Duration::from_secs(9)), None);
+    }
+
+    #[test]
+    fn times_before_and_after_the_report_follow_from_it() {
+        let rtcp = sender_report(ntp(NOON));
+        let clock = after(&point(&rtcp, 1000, 1000 + 90_000 * 2));
+        assert_eq!(clock.at(Duration::from_secs(3)), Some(NOON_MS));
+        assert_eq!(clock.at(Duration::from_millis(3040)), Some(NOON_MS + 40));
+        assert_eq!(clock.at(Duration::ZERO), Some(NOON_MS - 3000));
+        // The report may speak of a moment before the first packet.
+        let clock = after(&point(&rtcp, 500_000, 500_000 - 45_000));
+        assert_eq!(clock.at(Duration::from_secs(1)), Some(NOON_MS + 500));
+    }
+
+    #[test]
+    fn the_wrap_of_rtp_time_goes_unnoticed() {
+        let rtcp = sender_report(ntp(NOON));
+        let base = (1 << 32) - 45_000;
+        let clock = after(&point(&rtcp, base, base + 90_000));
+        assert_eq!(clock.at(Duration::from_secs(2)), Some(NOON_MS));
+        let clock = after(&point(&rtcp, u64::MAX - 44_999, 45_000));
+        assert_eq!(clock.at(Duration::from_secs(2)), Some(NOON_MS));
+    }
+
+    #[test]
+    fn the_newest_report_counts() {
+        let mut clock = after(&point(&sender_report(ntp(NOON)), 0, 0));
+        clock.synchronise(&point(&sender_report(ntp(NOON + 3600)), 0, 90_000));
+        assert_eq!(clock.at(Duration::from_secs(2)), Some(NOON_MS + 3_600_000));
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_no_clock() {
+        for unset in [0, 1 << 32, 86_400 << 32, ntp(0), ntp(EARLIEST - 1)] {
+            let mut clock = after(&point(&sender_report(ntp(NOON)), 0, 0));
+            clock.synchronise(&point(&sender_report(unset), 0, 0));
+            assert_eq!(clock.at(Duration::from_secs(1)), None, "{unset}");
+        }
+        assert!(after(&point(&sender_report(ntp(EARLIEST)), 0, 0)).at(Duration::from_secs(1)).is_some());
+    }
+
+    #[test]
+    fn the_report_is_found_behind_other_packets_and_rubbish_changes_nothing() {
+        let mut compound = vec![0x81, 201, 0, 1, 9, 9, 9, 9];
+        compound.extend(sender_report(ntp(NOON)));
+        let mut clock = after(&point(&compound, 0, 0));
+        let known = clock.at(Duration::from_secs(1));
+        assert_eq!(known, Some(NOON_MS));
+        let whole = sender_report(ntp(NOON + 9));
+        for cut in 0..16 {
+            clock.synchronise(&point(&whole[..cut], 0, 0));
+        }
+        for rubbish in
+            [&[0xff; 40][..], &[0x80, 201, 0xff, 0xff], &[0x00, 200, 0, 6, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]]
+        {
+            clock.synchronise(&point(rubbish, 0, 0));
+        }
+        clock.synchronise(&SyncPoint { clock_rate: 0, ..point(&whole, 0, 0) });
+        assert_eq!(clock.at(Duration::from_secs(1)), known);
+    }
+}
