@@ -10,8 +10,8 @@ use crate::store::{Expired, Row};
 pub const WINDOW: usize = 16;
 
 /// Bytes before the broker that it has not acknowledged. On a slow line more would only lie in socket buffers, hold up
-/// the keep-alive and break the connection; at 256 kbit/s this is eight seconds.
-pub const WINDOW_BYTES: usize = 256 << 10;
+/// the keep-alive and every fresh alert, and break the connection; at 256 kbit/s this is four seconds.
+pub const WINDOW_BYTES: usize = 128 << 10;
 
 /// Ticks for which the broker may be silent about a row before it counts as overdue like any other.
 const SILENT_TICKS: u32 = 600;

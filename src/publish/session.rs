@@ -17,6 +17,8 @@ use crate::wire::status::{PeerState, PeerStatus};
 
 /// Tokens at and above this are status messages; below are outbox rows.
 const STATUS: u64 = 1 << 63;
+/// Status messages before the broker at one time.
+const STATUSES: usize = 64;
 /// A picture that nobody fetched from the broker after this is dropped there; the outbox still has it.
 const SNAPSHOT_EXPIRY: Duration = Duration::from_secs(3600);
 /// How long saying goodbye may take.
@@ -43,11 +45,13 @@ pub(super) struct Session<'a, L: Link> {
     board: CameraBoard,
     /// The broker took something.
     acked: bool,
+    /// Status messages that it has not acknowledged.
+    statuses: usize,
 }
 
 impl<'a, L: Link> Session<'a, L> {
     pub(super) fn new(link: L, settings: &'a Settings, wiring: &'a mut Wiring) -> Self {
-        Self { link, settings, wiring, pump: Pump::default(), board: CameraBoard::default(), acked: false }
+        Self { link, settings, wiring, pump: Pump::default(), board: CameraBoard::default(), acked: false, statuses: 0 }
     }
 
     /// Runs until something ends it. `pump` remembers from session to session what the broker objected to.
@@ -136,6 +140,7 @@ impl<'a, L: Link> Session<'a, L> {
     async fn signal(&mut self, signal: Signal<L::Ack>) -> Result<Option<End>> {
         match signal {
             Signal::Acked { token, refused } if token >= STATUS => {
+                self.statuses = self.statuses.saturating_sub(1);
                 if let Some(Refusal { reason, .. }) = refused {
                     tracing::error!(reason, "a status message was refused; check the broker's access list");
                 }
@@ -249,17 +254,19 @@ impl<'a, L: Link> Session<'a, L> {
 
     fn say(&mut self, state: PeerState) -> Result<()> {
         let message = own_status(self.settings, state, self.wiring.clock.now())?;
-        self.link.publish(message, STATUS)
+        self.link.publish(message, STATUS)?;
+        self.statuses += 1;
+        Ok(())
     }
 
+    /// Sends cameras' statuses, but never so many that rows find no room.
     fn send_statuses(&mut self) -> Result<()> {
-        while let Some((camera, message)) = self.board.next(&self.settings.topics)? {
-            match self.link.publish(message, STATUS) {
-                Ok(()) => self.board.sent(&camera),
-                // The rest goes when there is room again.
-                Err(e) if e.kind() == ErrorKind::Exhausted => return Ok(()),
-                Err(e) => return Err(e),
-            }
+        while self.statuses < STATUSES
+            && let Some((camera, message)) = self.board.next(&self.settings.topics)?
+        {
+            self.link.publish(message, STATUS)?;
+            self.statuses += 1;
+            self.board.sent(&camera);
         }
         Ok(())
     }

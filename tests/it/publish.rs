@@ -140,6 +140,49 @@ async fn a_node_says_that_it_is_there_that_it_stops_and_that_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_cameras_leave_room_for_events() {
+    let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
+    let (store, _) = open_store(directory.path(), QUOTA);
+    let centre = Running::start(&directory.path().join("centre"), broker.mqtt());
+    let mut publisher = Publisher::start(store.clone(), broker.mqtt());
+    publisher.until_health("the centre is seen", |h| h.centre_online).await;
+    let name = |n: usize| format!("camera-{n}").parse().expect("valid");
+    let cameras = (0..700).map(|n| (name(n), camera_status("online", &publisher.boot_id))).collect();
+    publisher.cameras.send_replace(cameras);
+    store.commit(report(&new_id(), Phase::Started), None, now()).await.expect("commits");
+    publisher.drained().await;
+    until("all cameras are online", || async {
+        let cameras = centre.centre.store().cameras().await.expect("readable");
+        cameras.iter().filter(|c| c.current).count() == 700
+    })
+    .await;
+    assert!(publisher.health.borrow().trouble.is_none());
+    publisher.stop().await.expect("stops");
+    centre.stop().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_centres_of_one_ward_the_younger_yields() {
+    let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
+    let first = Running::start(&directory.path().join("a"), broker.mqtt());
+    first.connected().await;
+    let second = Running::start(&directory.path().join("b"), broker.mqtt());
+    let mut health = second.centre.health();
+    let told = health.wait_for(|h| h.trouble.as_ref().is_some_and(|t| t.contains("was first")));
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("in time").expect("running");
+    assert!(first.centre.health().borrow().connected);
+    // The first one has the last word on the topic, and goes on.
+    let (store, _) = open_store(directory.path(), QUOTA);
+    let publisher = Publisher::start(store.clone(), broker.mqtt());
+    store.commit(report(&new_id(), Phase::Started), None, now()).await.expect("commits");
+    publisher.drained().await;
+    assert_eq!(first.centre.store().events(10).await.expect("readable").len(), 1);
+    publisher.stop().await.expect("stops");
+    second.kill().await;
+    first.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_centre_rows_stay_and_stopping_does_not_wait() {
     let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
     let (store, _) = open_store(directory.path(), QUOTA);
