@@ -51,6 +51,8 @@ pub enum Input {
 pub enum Output {
     /// Take every sent row back.
     ResetSent,
+    /// Give parked rows another chance and answer with [`Input::Wake`].
+    RetryParked,
     /// Read up to so many rows of so many bytes, but one at least, and answer with [`Input::Rows`].
     Fetch { rows: usize, bytes: usize },
     /// Mark these as sent, then send them.
@@ -138,6 +140,10 @@ impl Pump {
                 let heard = Some((online, boot_id));
                 let came = online && !retained && self.centre != heard;
                 self.centre = heard;
+                if came {
+                    // A centre that had no room may have some now.
+                    out.push(Output::RetryParked);
+                }
                 if came && !self.in_flight.is_empty() {
                     self.reset(&mut out);
                 }
@@ -346,7 +352,9 @@ mod tests {
         let mut resets = |online, boot_id: &str, retained| {
             let out = pump.step(Input::Centre { online, boot_id: boot_id.into(), retained });
             pump.step(Input::Rows(vec![row(1, 10)]));
-            out.contains(&Output::ResetSent)
+            let reset = out.contains(&Output::ResetSent);
+            assert_eq!(out.contains(&Output::RetryParked), reset, "parked rows go when sent rows go again");
+            reset
         };
         assert!(!resets(true, "a", true), "it was there before us");
         assert!(!resets(true, "a", false), "it says the same again");

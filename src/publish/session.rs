@@ -219,6 +219,10 @@ impl<'a, L: Link> Session<'a, L> {
                     store.reset_sent().await?;
                     None
                 }
+                Output::RetryParked => {
+                    store.retry_parked().await?;
+                    Some(Input::Wake)
+                }
                 Output::Fetch { rows, bytes } => Some(Input::Rows(store.next_batch(rows, bytes, now).await?)),
                 Output::Touch(rows) => {
                     store.touch_sent(rows, now).await?;

@@ -66,7 +66,11 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         Settings { origin: origin.clone(), snapshot_quota_bytes: node.snapshot_quota_bytes, ballast_bytes: BALLAST };
     let (store, writer, opened) = Store::open(&node.state_dir.join("node.db"), settings, clock.now())?;
     if let Some(path) = &opened.quarantined {
-        tracing::error!("the node's database was damaged; it was put aside as {}", path.display());
+        tracing::error!(
+            "the node's database was damaged; it was put aside as {}, {} waiting rows were taken over",
+            path.display(),
+            opened.salvaged
+        );
     }
     if opened.waiting > 0 {
         tracing::info!(rows = opened.waiting, "rows of the last run wait for the centre");
@@ -80,7 +84,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
-    let publishing = tokio::spawn(publish::run(
+    let mut publishing = tokio::spawn(publish::run(
         mqtt,
         publish::Settings {
             topics: NodeTopics::new(&site.ward, &node.name),
@@ -110,9 +114,15 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
+    let mut published = None;
     loop {
         tokio::select! {
             () = stopped(&mut shutdown) => break,
+            // It ends before it is told to only when it cannot go on; the next start checks the store.
+            ended = &mut publishing => {
+                published = Some(ended);
+                break;
+            }
             changed = reload.changed() => {
                 if changed.is_err() {
                     stopped(&mut shutdown).await;
@@ -129,7 +139,10 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     fleet.stop().await;
     pruning.abort();
     publish_stop.send_replace(true);
-    report("publishing", publishing.await);
+    let published = match published {
+        Some(ended) => ended,
+        None => publishing.await,
+    };
     // A client that never finishes its request must not hold the stop up.
     if let Ok(served) = tokio::time::timeout(FAREWELL, serving).await {
         report("the HTTP door", served);
@@ -137,7 +150,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     drop(store);
     tokio::task::spawn_blocking(move || join(writer)).await.ok();
     tracing::info!("node stopped");
-    Ok(())
+    published.unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "publishing failed").source(e)))
 }
 
 /// Forgets, once an hour, events that the centre has had for long enough.
