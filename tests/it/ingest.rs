@@ -8,24 +8,23 @@ use std::time::Duration;
 
 use wardwatch::app::worker::stream::{Stream, StreamReport, Supervisor, decode_loop};
 use wardwatch::base::clock::{SimClock, SystemClock};
-use wardwatch::base::types::{CameraState, Codec, ColorRange, FaultKind, Frame};
+use wardwatch::base::types::{CameraState, Codec, ColorMatrix, ColorRange, FaultKind, Frame};
 use wardwatch::base::{Clock, Stamp};
 use wardwatch::config::Transport;
 use wardwatch::ingest::health::AUTH_RETRY;
 use wardwatch::ingest::receive::Endpoint;
 use wardwatch::ingest::sample::SampleOptions;
 
-use crate::support::rtsp::{Bad, BadCamera, Camera, endpoint, h264, h264_small, h265, mjpeg, self_signed};
-use crate::support::until;
-
-/// Long enough for two busy cores; nothing is measured by it.
-const PATIENCE: u64 = 60;
+use crate::support::rtsp::{
+    Bad, BadCamera, Camera, endpoint, h264, h264_small, h265, mjpeg, self_signed, transcoded, with_sound,
+};
+use crate::support::{until, until_or};
 
 /// What is kept of a frame.
 #[derive(Clone, Debug)]
 struct Seen {
     size: (u32, u32),
-    range: ColorRange,
+    colours: (ColorRange, ColorMatrix),
     arrived: Stamp,
     camera_time_ms: Option<i64>,
 }
@@ -53,7 +52,7 @@ impl Watched {
         let deliver = Arc::new(move |frame: Frame| {
             decoded.lock().unwrap().push(Seen {
                 size: (frame.width, frame.height),
-                range: frame.range,
+                colours: (frame.range, frame.matrix),
                 arrived: frame.arrived,
                 camera_time_ms: frame.camera_time_ms,
             });
@@ -84,27 +83,27 @@ impl Watched {
     /// Waits for `frames` more frames of this size.
     fn until_frames(&self, frames: usize, size: (u32, u32)) {
         let before = self.frames().len();
-        until(&format!("{frames} frames of {size:?}: {:?}", self.reports()), PATIENCE, || {
+        self.until(&format!("{frames} frames of {size:?}"), || {
             self.frames()[before..].iter().filter(|f| f.size == size).count() >= frames
         });
-        until("online", PATIENCE, || self.state() == Some(CameraState::Online));
+        self.until("online", || self.state() == Some(CameraState::Online));
     }
 
     /// Waits for a fault of this kind and returns what is said of it.
     fn until_fault(&self, kind: FaultKind) -> String {
-        let of = |r: &StreamReport| r.fault.clone().filter(|f| f.kind == kind);
-        until(&format!("{kind:?}"), PATIENCE, || {
-            let found = self.reports().iter().any(|r| of(r).is_some());
-            assert!(found || self.faults().is_empty() || self.reports().len() < 20, "{:?}", self.reports());
-            found
-        });
-        self.reports().iter().find_map(of).expect("just found").detail
+        let find = || self.reports().into_iter().filter_map(|r| r.fault).find(|f| f.kind == kind);
+        self.until(&format!("{kind:?}"), || find().is_some());
+        find().expect("just found").detail
+    }
+
+    fn until(&self, what: &str, holds: impl FnMut() -> bool) {
+        until_or(|| format!("{what}: {:?}, frames: {:?}", self.reports(), self.frames().last()), holds);
     }
 
     /// Waits until the supervisor has come round once more and said so.
     fn until_reported_at(&self, wall_ms: i64) {
         let before = self.reports().len();
-        until(&format!("a report at {wall_ms}"), PATIENCE, || self.reports().len() > before);
+        self.until(&format!("a report at {wall_ms}"), || self.reports().len() > before);
     }
 }
 
@@ -140,11 +139,41 @@ fn h265_arrives() {
 }
 
 #[test]
-fn mjpeg_arrives_in_full_range() {
+fn mjpeg_arrives() {
     let camera = Camera::start(mjpeg());
     let watched = Watched::start(endpoint(camera.url()));
     watched.until_frames(15, (640, 360));
-    assert!(watched.frames().iter().all(|f| f.range == ColorRange::Full));
+    assert_eq!(watched.reports().last().and_then(|r| r.codec), Some(Codec::Mjpeg));
+}
+
+#[test]
+fn colours_are_as_the_camera_says() {
+    use {ColorMatrix::*, ColorRange::*};
+    let h264 = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-g", "10", "-x264-params"];
+    let cases = [
+        // Cheap cameras send the full range and name no matrix.
+        (Codec::H264, [&h264[..], &["range=pc", "-pix_fmt", "yuvj420p"]].concat(), (Full, Bt601)),
+        (Codec::H264, [&h264[..], &["range=tv:colormatrix=bt709", "-pix_fmt", "yuv420p"]].concat(), (Limited, Bt709)),
+        (Codec::H264, [&h264[..], &["scenecut=0", "-pix_fmt", "yuv420p"]].concat(), (Limited, Bt601)),
+        (Codec::Mjpeg, vec!["-c:v", "mjpeg", "-q:v", "5", "-pix_fmt", "yuvj420p"], (Full, Bt601)),
+    ];
+    let running = cases.map(|(codec, options, expected)| {
+        let camera = Camera::start(transcoded(codec, &options));
+        let watched = Watched::start(endpoint(camera.url()));
+        (camera, watched, options, expected)
+    });
+    for (_camera, watched, options, expected) in &running {
+        watched.until_frames(3, (640, 360));
+        assert!(watched.frames().iter().all(|f| f.colours == *expected), "{options:?}: {:?}", watched.frames()[0]);
+    }
+}
+
+#[test]
+fn sound_is_left_where_it_is() {
+    let camera = with_sound();
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(15, (320, 240));
+    assert!(watched.faults().is_empty(), "{:?}", watched.reports());
 }
 
 #[test]
@@ -158,13 +187,21 @@ fn udp_works_for_cameras_that_know_nothing_else() {
 fn pictures_carry_the_cameras_own_time() {
     let camera = Camera::start(h264_small());
     let watched = Watched::start(endpoint(camera.url()));
-    until("a sender report", PATIENCE, || watched.frames().iter().filter(|f| f.camera_time_ms.is_some()).count() > 20);
+    until("a sender report", || watched.frames().iter().filter(|f| f.camera_time_ms.is_some()).count() > 20);
     let frames = watched.frames();
     let errors: Vec<i64> =
         frames.iter().filter_map(|f| f.camera_time_ms.map(|t| (t - f.arrived.wall_ms).abs())).collect();
     assert!(errors.iter().all(|e| *e < 2000), "{errors:?}");
     let times: Vec<i64> = frames.iter().filter_map(|f| f.camera_time_ms).collect();
     assert!(times.windows(2).all(|w| w[0] < w[1]), "{times:?}");
+}
+
+#[test]
+fn a_clock_that_was_never_set_dates_no_picture() {
+    let camera = BadCamera::start(Bad::UnsetClock);
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(40, (320, 180));
+    assert!(watched.frames().iter().all(|f| f.camera_time_ms.is_none()), "{:?}", watched.frames());
 }
 
 #[test]
@@ -190,7 +227,7 @@ fn a_wrong_password_is_shown_rarely() {
     watched.until_reported_at(clock.now().wall_ms);
     assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
     clock.advance(AUTH_RETRY);
-    until("the next try", PATIENCE, || camera.connections.load(Ordering::Relaxed) == 2);
+    until("the next try", || camera.connections.load(Ordering::Relaxed) == 2);
 }
 
 #[test]
@@ -304,7 +341,7 @@ fn a_camera_that_loses_power_comes_back_with_other_settings() {
     let watched = Watched::start(endpoint(camera.url()));
     watched.until_frames(5, (768, 576));
     camera.stop();
-    until("it is seen to be gone", PATIENCE, || watched.faults().contains(&FaultKind::Unreachable));
+    until("it is seen to be gone", || watched.faults().contains(&FaultKind::Unreachable));
     camera.restart(h264_small());
     watched.until_frames(5, (640, 360));
     camera.restart(h265());
