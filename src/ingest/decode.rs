@@ -129,6 +129,8 @@ pub fn decode_nearest(units: &[AccessUnit], deadline: Duration) -> Result<Frame>
     source.set_max_buffers(units.len() as u64 + 1);
     sink.set_max_buffers(1);
     sink.set_drop(true);
+    // Otherwise the end is not told before the one picture that is wanted has been taken out.
+    sink.set_wait_on_eos(false);
     let mut arrivals = Arrivals::default();
     for unit in units.iter().rev().take(ARRIVALS_KEPT).rev() {
         arrivals.note(unit);
@@ -164,6 +166,7 @@ fn wait_for_end(pipeline: &gst::Pipeline, deadline: Duration) -> Result<()> {
 }
 
 fn build(params: &StreamParams) -> Result<(gst::Pipeline, gst_app::AppSrc, gst_app::AppSink)> {
+    init_gstreamer()?;
     let element = gst::parse::launch(template(params.codec).trim())
         .map_err(|e| gst_error(&format!("no decoder for {}", params.codec.as_str()), e))?;
     let pipeline =

@@ -2,17 +2,19 @@
 //! runs as in a worker: supervisor, ring, decoder. Where a limit of seconds is the point, the clock is simulated.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wardwatch::app::worker::stream::{Stream, StreamReport, Supervisor, decode_loop};
 use wardwatch::base::clock::{SimClock, SystemClock};
-use wardwatch::base::types::{CameraState, Codec, ColorMatrix, ColorRange, FaultKind, Frame};
-use wardwatch::base::{Clock, Stamp};
+use wardwatch::base::types::{AccessUnit, CameraState, Codec, ColorMatrix, ColorRange, FaultKind, Frame};
+use wardwatch::base::{Clock, ErrorKind, Stamp};
 use wardwatch::config::Transport;
+use wardwatch::ingest::decode::{Decoder, decode_nearest};
 use wardwatch::ingest::health::AUTH_RETRY;
-use wardwatch::ingest::receive::Endpoint;
+use wardwatch::ingest::receive::{Connection, Endpoint};
+use wardwatch::ingest::ring::SharedRing;
 use wardwatch::ingest::sample::SampleOptions;
 
 use crate::support::rtsp::{
@@ -27,6 +29,10 @@ struct Seen {
     colours: (ColorRange, ColorMatrix),
     arrived: Stamp,
     camera_time_ms: Option<i64>,
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("nobody panicked")
 }
 
 /// A stream as a worker runs it.
@@ -50,7 +56,7 @@ impl Watched {
             Supervisor { name: "cam".into(), endpoint, stream: stream.clone(), clock, decoded: true, seed: 7 };
         let (reported, decoded, input) = (reports.clone(), frames.clone(), stream.clone());
         let deliver = Arc::new(move |frame: Frame| {
-            decoded.lock().unwrap().push(Seen {
+            locked(&decoded).push(Seen {
                 size: (frame.width, frame.height),
                 colours: (frame.range, frame.matrix),
                 arrived: frame.arrived,
@@ -58,18 +64,18 @@ impl Watched {
             });
         });
         let threads = vec![
-            std::thread::spawn(move || supervisor.run(|r| reported.lock().unwrap().push(r))),
+            std::thread::spawn(move || supervisor.run(|r| locked(&reported).push(r))),
             std::thread::spawn(move || decode_loop("cam", &input, &Arc::new(Mutex::new(60.0)), deliver)),
         ];
         Self { stream, reports, frames, threads }
     }
 
     fn frames(&self) -> Vec<Seen> {
-        self.frames.lock().unwrap().clone()
+        locked(&self.frames).clone()
     }
 
     fn reports(&self) -> Vec<StreamReport> {
-        self.reports.lock().unwrap().clone()
+        locked(&self.reports).clone()
     }
 
     fn state(&self) -> Option<CameraState> {
@@ -115,9 +121,9 @@ impl Drop for Watched {
             let ended = thread.join();
             assert!(std::thread::panicking() || ended.is_ok());
         }
-        // A worker has four seconds to stop; whatever the camera does, a stream needs no more than one.
+        // What a worker has to stop, whatever its cameras do.
         let took = SystemClock.now().since(begun);
-        assert!(std::thread::panicking() || took < Duration::from_secs(3), "stopping took {took:?}");
+        assert!(std::thread::panicking() || took < Duration::from_secs(4), "stopping took {took:?}");
     }
 }
 
@@ -369,4 +375,100 @@ fn bad_cameras_do_not_delay_a_good_one() {
     assert!(watched.faults().is_empty(), "{:?}", watched.reports());
     assert!(bad.iter().all(|b| b.connections.load(Ordering::Relaxed) > 0));
     drop(tried);
+}
+
+/// The first `count` access units of a camera, straight from a connection.
+fn units(camera: &Camera, count: usize) -> Vec<AccessUnit> {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let keep = received.clone();
+    let connection =
+        Connection::open(&endpoint(camera.url()), Arc::new(SystemClock), move |unit| locked(&keep).push(unit));
+    let connection = connection.expect("it starts to connect");
+    until_or(
+        || format!("{count} units of {}", locked(&received).len()),
+        || {
+            assert_eq!(connection.poll_fault(Duration::ZERO), None);
+            locked(&received).len() >= count
+        },
+    );
+    drop(connection);
+    std::mem::take(&mut *locked(&received))
+}
+
+#[test]
+fn a_ring_gives_a_decoder_what_it_needs_for_one_picture() {
+    let camera = Camera::start(h264_small());
+    let ring = SharedRing::new(8 << 20);
+    let received = units(&camera, 50);
+    assert!(received.iter().all(|u| ring.push(u.clone())));
+    // What stays the same is one value: a new one would start the decoder anew.
+    assert!(received.iter().all(|u| Arc::ptr_eq(&u.params, &received[0].params)));
+    let wanted = &received[43];
+    let units = ring.gop_at(wanted.arrived);
+    assert!(units[0].keyframe && units.len() <= 20 && units.last().is_some_and(|u| u.pts == wanted.pts));
+    let frame = decode_nearest(&units, Duration::from_secs(30)).expect("decodable");
+    assert_eq!((frame.width, frame.height, frame.seq, frame.arrived), (640, 360, 43, wanted.arrived));
+
+    let nothing = decode_nearest(&[], Duration::from_secs(1)).err().map(|e| e.kind());
+    assert_eq!(nothing, Some(ErrorKind::NotFound));
+    let mut rubbish = units[0].clone();
+    rubbish.data = bytes::Bytes::from(vec![0x55; 5000]);
+    assert!(decode_nearest(&[rubbish], Duration::from_secs(30)).is_err());
+}
+
+#[test]
+fn frames_outlive_their_decoder() {
+    let camera = Camera::start(h264_small());
+    let units = units(&camera, 20);
+    for finish in [true, false] {
+        let frames = Arc::new(Mutex::new(Vec::new()));
+        let keep = frames.clone();
+        let decoder = Decoder::start(&units[0].params, move |f| locked(&keep).push(f)).expect("it starts");
+        units.iter().for_each(|u| decoder.feed(u).expect("it takes a unit"));
+        // Dropped with units in flight it leaves them out; finished it does not. Neither hurts what is decoded.
+        match finish {
+            true => decoder.finish(Duration::from_secs(30)).expect("decodable"),
+            false => drop(decoder),
+        }
+        let frames = std::mem::take(&mut *locked(&frames));
+        assert!(if finish { frames.len() == units.len() } else { frames.len() <= units.len() });
+        for frame in &frames {
+            let rows = frame.height as usize;
+            assert_eq!(frame.y.data.len() / frame.y.stride, rows);
+            assert!(frame.y.data.iter().map(|p| u64::from(*p)).sum::<u64>() > 0);
+        }
+    }
+}
+
+#[test]
+fn a_broken_unit_costs_no_more_than_its_group() {
+    let camera = Camera::start(h264_small());
+    let mut units = units(&camera, 60);
+    let broken = bytes::Bytes::from(vec![0xff; units[25].data.len()]);
+    units[25].data = broken;
+    let frames = Arc::new(Mutex::new(Vec::new()));
+    let keep = frames.clone();
+    let decoder = Decoder::start(&units[0].params, move |f| locked(&keep).push(f.pts)).expect("it starts");
+    units.iter().for_each(|u| decoder.feed(u).expect("it takes a unit"));
+    decoder.finish(Duration::from_secs(30)).expect("decodable");
+    let frames = locked(&frames);
+    assert!(frames.len() >= 40 && frames.contains(&units[59].pts), "{} frames", frames.len());
+}
+
+#[test]
+fn a_connection_can_be_left_whatever_the_camera_does() {
+    let bad = [Bad::Silent, Bad::Garbage, Bad::NeverSends, Bad::Stalls, Bad::GarbageVideo];
+    std::thread::scope(|scope| {
+        for camera in bad.map(BadCamera::start) {
+            scope.spawn(move || {
+                let connection = Connection::open(&endpoint(camera.url()), Arc::new(SystemClock), |_| {});
+                let connection = connection.expect("it starts to connect");
+                connection.poll_fault(Duration::from_secs(1));
+                let begun = SystemClock.now();
+                drop(connection);
+                // Half a second for an answer to TEARDOWN; the rest is for busy cores.
+                assert!(SystemClock.now().since(begun) < Duration::from_secs(10));
+            });
+        }
+    });
 }
