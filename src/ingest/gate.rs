@@ -74,14 +74,13 @@ mod tests {
     #[test]
     fn another_rate_holds_from_the_next_frame_on() {
         let mut gate = Gate::new(1.0);
-        let mut taken = Vec::new();
+        let (mut before, mut after) = (0, 0);
         for ms in (0..4000).step_by(100) {
-            gate.set_fps(if ms < 2000 { 1.0 } else { 5.0 });
-            if gate.due(Duration::from_millis(ms)) {
-                taken.push(ms);
-            }
+            let (fps, taken) = if ms < 2000 { (1.0, &mut before) } else { (5.0, &mut after) };
+            gate.set_fps(fps);
+            *taken += u32::from(gate.due(Duration::from_millis(ms)));
         }
-        assert_eq!(taken[..4], [0, 1000, 2000, 2200]);
+        assert!((2..=3).contains(&before) && (9..=10).contains(&after), "{before} {after}");
     }
 
     #[test]
