@@ -166,6 +166,7 @@ fn wait_for_end(pipeline: &gst::Pipeline, deadline: Duration) -> Result<()> {
 }
 
 fn build(params: &StreamParams) -> Result<(gst::Pipeline, gst_app::AppSrc, gst_app::AppSink)> {
+    init_gstreamer()?;
     let element = gst::parse::launch(template(params.codec).trim())
         .map_err(|e| gst_error(&format!("no decoder for {}", params.codec.as_str()), e))?;
     let pipeline =
@@ -203,7 +204,8 @@ fn frame(sample: &gst::Sample, arrivals: &Arrivals) -> Option<Frame> {
 
 /// The picture in a raw I420 sample, without times.
 pub(super) fn map_i420(sample: &gst::Sample, buffer: gst::Buffer) -> Option<Frame> {
-    let info = gst_video::VideoInfo::from_caps(sample.caps()?).ok()?;
+    let caps = sample.caps()?;
+    let info = gst_video::VideoInfo::from_caps(caps).ok()?;
     if info.format() != gst_video::VideoFormat::I420 {
         return None;
     }
@@ -213,7 +215,7 @@ pub(super) fn map_i420(sample: &gst::Sample, buffer: gst::Buffer) -> Option<Fram
         mapped.plane_data(index).ok()?;
         Some(Plane { data: Bytes::from_owner(MappedPlane { frame: mapped.clone(), index }), stride })
     };
-    let colorimetry = info.colorimetry();
+    let (range, matrix) = colours(caps, &info);
     Some(Frame {
         seq: 0,
         pts: Duration::ZERO,
@@ -221,18 +223,28 @@ pub(super) fn map_i420(sample: &gst::Sample, buffer: gst::Buffer) -> Option<Fram
         camera_time_ms: None,
         width: info.width(),
         height: info.height(),
-        range: match colorimetry.range() {
-            gst_video::VideoColorRange::Range0_255 => ColorRange::Full,
-            _ => ColorRange::Limited,
-        },
-        matrix: match colorimetry.matrix() {
-            gst_video::VideoColorMatrix::Bt709 => ColorMatrix::Bt709,
-            _ => ColorMatrix::Bt601,
-        },
+        range,
+        matrix,
         y: plane(0)?,
         u: plane(1)?,
         v: plane(2)?,
     })
+}
+
+/// Range and matrix of a picture. GStreamer drops what a stream says of its range when it does not name a matrix too, as
+/// cheap cameras do, so the range is read off the caps. Where no matrix is named, its default goes by size.
+fn colours(caps: &gst::CapsRef, info: &gst_video::VideoInfo) -> (ColorRange, ColorMatrix) {
+    let said = caps.structure(0).and_then(|s| s.get::<&str>("colorimetry").ok());
+    let said = said.and_then(|text| text.parse::<gst_video::VideoColorimetry>().ok());
+    let range = match said.map_or(info.colorimetry().range(), |c| c.range()) {
+        gst_video::VideoColorRange::Range0_255 => ColorRange::Full,
+        _ => ColorRange::Limited,
+    };
+    let matrix = match info.colorimetry().matrix() {
+        gst_video::VideoColorMatrix::Bt709 => ColorMatrix::Bt709,
+        _ => ColorMatrix::Bt601,
+    };
+    (range, matrix)
 }
 
 /// Keeps the decoder's buffer mapped while any of its planes is alive.

@@ -12,7 +12,12 @@ pub struct Gate {
 impl Gate {
     /// A gate for a detector that wants `fps` frames a second.
     pub fn new(fps: f32) -> Self {
-        Self { interval: std::time::Duration::from_secs_f32(1.0 / fps.max(0.1)), last: None }
+        Self { interval: interval(fps), last: None }
+    }
+
+    /// Goes on at another rate.
+    pub fn set_fps(&mut self, fps: f32) {
+        self.interval = interval(fps);
     }
 
     /// Whether `unit` must be decoded. A unit that others depend on always is; in a stream of keyframes only (MJPEG)
@@ -43,6 +48,10 @@ impl Gate {
     }
 }
 
+fn interval(fps: f32) -> std::time::Duration {
+    std::time::Duration::from_secs_f32(1.0 / fps.max(0.1))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -60,6 +69,18 @@ mod tests {
             })
             .collect();
         assert_eq!(taken.len(), 20, "{taken:?}");
+    }
+
+    #[test]
+    fn another_rate_holds_from_the_next_frame_on() {
+        let mut gate = Gate::new(1.0);
+        let (mut before, mut after) = (0, 0);
+        for ms in (0..4000).step_by(100) {
+            let (fps, taken) = if ms < 2000 { (1.0, &mut before) } else { (5.0, &mut after) };
+            gate.set_fps(fps);
+            *taken += u32::from(gate.due(Duration::from_millis(ms)));
+        }
+        assert!((2..=3).contains(&before) && (9..=10).contains(&after), "{before} {after}");
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl Connection {
         clock: Arc<dyn Clock>,
         on_unit: impl FnMut(AccessUnit) + Send + 'static,
     ) -> Result<Self> {
+        super::init()?;
         let source = source(endpoint.latency_ms)?;
         configure(&source, endpoint);
         let verdict = Arc::new(Verdict::default());

@@ -2,32 +2,48 @@
 //! runs as in a worker: supervisor, ring, decoder. Where a limit of seconds is the point, the clock is simulated.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wardwatch::app::worker::stream::{Stream, StreamReport, Supervisor, decode_loop};
 use wardwatch::base::clock::{SimClock, SystemClock};
-use wardwatch::base::types::{CameraState, Codec, ColorRange, FaultKind, Frame};
-use wardwatch::base::{Clock, Stamp};
+use wardwatch::base::types::{AccessUnit, CameraState, Codec, ColorMatrix, ColorRange, FaultKind, Frame};
+use wardwatch::base::{Clock, ErrorKind, Stamp};
 use wardwatch::config::Transport;
+use wardwatch::ingest::decode::{Decoder, decode_nearest};
 use wardwatch::ingest::health::AUTH_RETRY;
-use wardwatch::ingest::receive::Endpoint;
+use wardwatch::ingest::receive::{Connection, Endpoint};
+use wardwatch::ingest::ring::SharedRing;
 use wardwatch::ingest::sample::SampleOptions;
 
-use crate::support::rtsp::{Bad, BadCamera, Camera, endpoint, h264, h264_small, h265, mjpeg, self_signed};
-use crate::support::wait::until;
+use crate::support::rtsp::{
+    Bad, BadCamera, Camera, endpoint, h264, h264_small, h265, mjpeg, self_signed, transcoded, with_sound,
+};
+use crate::support::wait;
 
 /// Long enough for two busy cores; nothing is measured by it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    wait::until(what, PATIENCE, holds);
+}
+
+fn until_or(what: impl Fn() -> String, holds: impl FnMut() -> bool) {
+    wait::until_or(what, PATIENCE, holds);
+}
 
 /// What is kept of a frame.
 #[derive(Clone, Debug)]
 struct Seen {
     size: (u32, u32),
-    range: ColorRange,
+    colours: (ColorRange, ColorMatrix),
     arrived: Stamp,
     camera_time_ms: Option<i64>,
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("nobody panicked")
 }
 
 /// A stream as a worker runs it.
@@ -51,26 +67,26 @@ impl Watched {
             Supervisor { name: "cam".into(), endpoint, stream: stream.clone(), clock, decoded: true, seed: 7 };
         let (reported, decoded, input) = (reports.clone(), frames.clone(), stream.clone());
         let deliver = Arc::new(move |frame: Frame| {
-            decoded.lock().unwrap().push(Seen {
+            locked(&decoded).push(Seen {
                 size: (frame.width, frame.height),
-                range: frame.range,
+                colours: (frame.range, frame.matrix),
                 arrived: frame.arrived,
                 camera_time_ms: frame.camera_time_ms,
             });
         });
         let threads = vec![
-            std::thread::spawn(move || supervisor.run(|r| reported.lock().unwrap().push(r))),
+            std::thread::spawn(move || supervisor.run(|r| locked(&reported).push(r))),
             std::thread::spawn(move || decode_loop("cam", &input, &Arc::new(Mutex::new(60.0)), deliver)),
         ];
         Self { stream, reports, frames, threads }
     }
 
     fn frames(&self) -> Vec<Seen> {
-        self.frames.lock().unwrap().clone()
+        locked(&self.frames).clone()
     }
 
     fn reports(&self) -> Vec<StreamReport> {
-        self.reports.lock().unwrap().clone()
+        locked(&self.reports).clone()
     }
 
     fn state(&self) -> Option<CameraState> {
@@ -84,27 +100,27 @@ impl Watched {
     /// Waits for `frames` more frames of this size.
     fn until_frames(&self, frames: usize, size: (u32, u32)) {
         let before = self.frames().len();
-        until(&format!("{frames} frames of {size:?}: {:?}", self.reports()), PATIENCE, || {
+        self.until(&format!("{frames} frames of {size:?}"), || {
             self.frames()[before..].iter().filter(|f| f.size == size).count() >= frames
         });
-        until("online", PATIENCE, || self.state() == Some(CameraState::Online));
+        self.until("online", || self.state() == Some(CameraState::Online));
     }
 
     /// Waits for a fault of this kind and returns what is said of it.
     fn until_fault(&self, kind: FaultKind) -> String {
-        let of = |r: &StreamReport| r.fault.clone().filter(|f| f.kind == kind);
-        until(&format!("{kind:?}"), PATIENCE, || {
-            let found = self.reports().iter().any(|r| of(r).is_some());
-            assert!(found || self.faults().is_empty() || self.reports().len() < 20, "{:?}", self.reports());
-            found
-        });
-        self.reports().iter().find_map(of).expect("just found").detail
+        let find = || self.reports().into_iter().filter_map(|r| r.fault).find(|f| f.kind == kind);
+        self.until(&format!("{kind:?}"), || find().is_some());
+        find().expect("just found").detail
+    }
+
+    fn until(&self, what: &str, holds: impl FnMut() -> bool) {
+        until_or(|| format!("{what}: {:?}, frames: {:?}", self.reports(), self.frames().last()), holds);
     }
 
     /// Waits until the supervisor has come round once more and said so.
     fn until_reported_at(&self, wall_ms: i64) {
         let before = self.reports().len();
-        until(&format!("a report at {wall_ms}"), PATIENCE, || self.reports().len() > before);
+        self.until(&format!("a report at {wall_ms}"), || self.reports().len() > before);
     }
 }
 
@@ -116,9 +132,9 @@ impl Drop for Watched {
             let ended = thread.join();
             assert!(std::thread::panicking() || ended.is_ok());
         }
-        // A worker has four seconds to stop; whatever the camera does, a stream needs no more than one.
+        // What a worker has to stop, whatever its cameras do.
         let took = SystemClock.now().since(begun);
-        assert!(std::thread::panicking() || took < Duration::from_secs(3), "stopping took {took:?}");
+        assert!(std::thread::panicking() || took < Duration::from_secs(4), "stopping took {took:?}");
     }
 }
 
@@ -140,11 +156,41 @@ fn h265_arrives() {
 }
 
 #[test]
-fn mjpeg_arrives_in_full_range() {
+fn mjpeg_arrives() {
     let camera = Camera::start(mjpeg());
     let watched = Watched::start(endpoint(camera.url()));
     watched.until_frames(15, (640, 360));
-    assert!(watched.frames().iter().all(|f| f.range == ColorRange::Full));
+    assert_eq!(watched.reports().last().and_then(|r| r.codec), Some(Codec::Mjpeg));
+}
+
+#[test]
+fn colours_are_as_the_camera_says() {
+    use {ColorMatrix::*, ColorRange::*};
+    let h264 = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-g", "10", "-x264-params"];
+    let cases = [
+        // Cheap cameras send the full range and name no matrix.
+        (Codec::H264, [&h264[..], &["range=pc", "-pix_fmt", "yuvj420p"]].concat(), (Full, Bt601)),
+        (Codec::H264, [&h264[..], &["range=tv:colormatrix=bt709", "-pix_fmt", "yuv420p"]].concat(), (Limited, Bt709)),
+        (Codec::H264, [&h264[..], &["scenecut=0", "-pix_fmt", "yuv420p"]].concat(), (Limited, Bt601)),
+        (Codec::Mjpeg, vec!["-c:v", "mjpeg", "-q:v", "5", "-pix_fmt", "yuvj420p"], (Full, Bt601)),
+    ];
+    let running = cases.map(|(codec, options, expected)| {
+        let camera = Camera::start(transcoded(codec, &options));
+        let watched = Watched::start(endpoint(camera.url()));
+        (camera, watched, options, expected)
+    });
+    for (_camera, watched, options, expected) in &running {
+        watched.until_frames(3, (640, 360));
+        assert!(watched.frames().iter().all(|f| f.colours == *expected), "{options:?}: {:?}", watched.frames()[0]);
+    }
+}
+
+#[test]
+fn sound_is_left_where_it_is() {
+    let camera = with_sound();
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(15, (320, 240));
+    assert!(watched.faults().is_empty(), "{:?}", watched.reports());
 }
 
 #[test]
@@ -158,13 +204,21 @@ fn udp_works_for_cameras_that_know_nothing_else() {
 fn pictures_carry_the_cameras_own_time() {
     let camera = Camera::start(h264_small());
     let watched = Watched::start(endpoint(camera.url()));
-    until("a sender report", PATIENCE, || watched.frames().iter().filter(|f| f.camera_time_ms.is_some()).count() > 20);
+    until("a sender report", || watched.frames().iter().filter(|f| f.camera_time_ms.is_some()).count() > 20);
     let frames = watched.frames();
     let errors: Vec<i64> =
         frames.iter().filter_map(|f| f.camera_time_ms.map(|t| (t - f.arrived.wall_ms).abs())).collect();
     assert!(errors.iter().all(|e| *e < 2000), "{errors:?}");
     let times: Vec<i64> = frames.iter().filter_map(|f| f.camera_time_ms).collect();
     assert!(times.windows(2).all(|w| w[0] < w[1]), "{times:?}");
+}
+
+#[test]
+fn a_clock_that_was_never_set_dates_no_picture() {
+    let camera = BadCamera::start(Bad::UnsetClock);
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(40, (320, 180));
+    assert!(watched.frames().iter().all(|f| f.camera_time_ms.is_none()), "{:?}", watched.frames());
 }
 
 #[test]
@@ -190,7 +244,7 @@ fn a_wrong_password_is_shown_rarely() {
     watched.until_reported_at(clock.now().wall_ms);
     assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
     clock.advance(AUTH_RETRY);
-    until("the next try", PATIENCE, || camera.connections.load(Ordering::Relaxed) == 2);
+    until("the next try", || camera.connections.load(Ordering::Relaxed) == 2);
 }
 
 #[test]
@@ -304,7 +358,7 @@ fn a_camera_that_loses_power_comes_back_with_other_settings() {
     let watched = Watched::start(endpoint(camera.url()));
     watched.until_frames(5, (768, 576));
     camera.stop();
-    until("it is seen to be gone", PATIENCE, || watched.faults().contains(&FaultKind::Unreachable));
+    until("it is seen to be gone", || watched.faults().contains(&FaultKind::Unreachable));
     camera.restart(h264_small());
     watched.until_frames(5, (640, 360));
     camera.restart(h265());
@@ -332,4 +386,100 @@ fn bad_cameras_do_not_delay_a_good_one() {
     assert!(watched.faults().is_empty(), "{:?}", watched.reports());
     assert!(bad.iter().all(|b| b.connections.load(Ordering::Relaxed) > 0));
     drop(tried);
+}
+
+/// The first `count` access units of a camera, straight from a connection.
+fn units(camera: &Camera, count: usize) -> Vec<AccessUnit> {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let keep = received.clone();
+    let connection =
+        Connection::open(&endpoint(camera.url()), Arc::new(SystemClock), move |unit| locked(&keep).push(unit));
+    let connection = connection.expect("it starts to connect");
+    until_or(
+        || format!("{count} units of {}", locked(&received).len()),
+        || {
+            assert_eq!(connection.poll_fault(Duration::ZERO), None);
+            locked(&received).len() >= count
+        },
+    );
+    drop(connection);
+    std::mem::take(&mut *locked(&received))
+}
+
+#[test]
+fn a_ring_gives_a_decoder_what_it_needs_for_one_picture() {
+    let camera = Camera::start(h264_small());
+    let ring = SharedRing::new(8 << 20);
+    let received = units(&camera, 50);
+    assert!(received.iter().all(|u| ring.push(u.clone())));
+    // What stays the same is one value: a new one would start the decoder anew.
+    assert!(received.iter().all(|u| Arc::ptr_eq(&u.params, &received[0].params)));
+    let wanted = &received[43];
+    let units = ring.gop_at(wanted.arrived);
+    assert!(units[0].keyframe && units.len() <= 20 && units.last().is_some_and(|u| u.pts == wanted.pts));
+    let frame = decode_nearest(&units, Duration::from_secs(30)).expect("decodable");
+    assert_eq!((frame.width, frame.height, frame.seq, frame.arrived), (640, 360, 43, wanted.arrived));
+
+    let nothing = decode_nearest(&[], Duration::from_secs(1)).err().map(|e| e.kind());
+    assert_eq!(nothing, Some(ErrorKind::NotFound));
+    let mut rubbish = units[0].clone();
+    rubbish.data = bytes::Bytes::from(vec![0x55; 5000]);
+    assert!(decode_nearest(&[rubbish], Duration::from_secs(30)).is_err());
+}
+
+#[test]
+fn frames_outlive_their_decoder() {
+    let camera = Camera::start(h264_small());
+    let units = units(&camera, 20);
+    for finish in [true, false] {
+        let frames = Arc::new(Mutex::new(Vec::new()));
+        let keep = frames.clone();
+        let decoder = Decoder::start(&units[0].params, move |f| locked(&keep).push(f)).expect("it starts");
+        units.iter().for_each(|u| decoder.feed(u).expect("it takes a unit"));
+        // Dropped with units in flight it leaves them out; finished it does not. Neither hurts what is decoded.
+        match finish {
+            true => decoder.finish(Duration::from_secs(30)).expect("decodable"),
+            false => drop(decoder),
+        }
+        let frames = std::mem::take(&mut *locked(&frames));
+        assert!(if finish { frames.len() == units.len() } else { frames.len() <= units.len() });
+        for frame in &frames {
+            let rows = frame.height as usize;
+            assert_eq!(frame.y.data.len() / frame.y.stride, rows);
+            assert!(frame.y.data.iter().map(|p| u64::from(*p)).sum::<u64>() > 0);
+        }
+    }
+}
+
+#[test]
+fn a_broken_unit_costs_no_more_than_its_group() {
+    let camera = Camera::start(h264_small());
+    let mut units = units(&camera, 60);
+    let broken = bytes::Bytes::from(vec![0xff; units[25].data.len()]);
+    units[25].data = broken;
+    let frames = Arc::new(Mutex::new(Vec::new()));
+    let keep = frames.clone();
+    let decoder = Decoder::start(&units[0].params, move |f| locked(&keep).push(f.pts)).expect("it starts");
+    units.iter().for_each(|u| decoder.feed(u).expect("it takes a unit"));
+    decoder.finish(Duration::from_secs(30)).expect("decodable");
+    let frames = locked(&frames);
+    assert!(frames.len() >= 40 && frames.contains(&units[59].pts), "{} frames", frames.len());
+}
+
+#[test]
+fn a_connection_can_be_left_whatever_the_camera_does() {
+    let bad = [Bad::Silent, Bad::Garbage, Bad::NeverSends, Bad::Stalls, Bad::GarbageVideo];
+    std::thread::scope(|scope| {
+        for camera in bad.map(BadCamera::start) {
+            scope.spawn(move || {
+                let connection = Connection::open(&endpoint(camera.url()), Arc::new(SystemClock), |_| {});
+                let connection = connection.expect("it starts to connect");
+                connection.poll_fault(Duration::from_secs(1));
+                let begun = SystemClock.now();
+                drop(connection);
+                // Half a second for an answer to TEARDOWN; the rest is for busy cores.
+                assert!(SystemClock.now().since(begun) < Duration::from_secs(10));
+            });
+        }
+    });
 }

@@ -83,6 +83,7 @@ impl Day {
                     .expire_sent(Duration::from_secs(30), centre_there, self.clock)
                     .await
                     .map(|e| Some(Input::Expired(e))),
+                Output::RetryParked => self.store.retry_parked().await.map(|_| Some(Input::Wake)),
                 Output::Touch(rows) => self.store.touch_sent(rows, self.clock).await.map(|()| None),
                 Output::Park { .. } => panic!("nothing here deserves it"),
             };

@@ -208,7 +208,9 @@ fn a_model_that_is_missing_or_not_the_described_one_is_refused() {
         std::fs::create_dir(&to).expect("made");
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/yolox-nano.toml");
         std::fs::copy(manifest, to.join("yolox-nano.toml")).expect("copied");
-        onnx.map(|bytes| std::fs::write(to.join("yolox-nano.onnx"), bytes).expect("written"));
+        if let Some(bytes) = onnx {
+            std::fs::write(to.join("yolox-nano.onnx"), bytes).expect("written");
+        }
         to
     };
     let with = |onnx: Option<&'static [u8]>| {

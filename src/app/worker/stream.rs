@@ -270,9 +270,9 @@ impl RateMeter {
 pub fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deliver: Arc<dyn Fn(Frame) + Send + Sync>) {
     let mut decoder: Option<(Arc<StreamParams>, Decoder)> = None;
     let mut gate = Gate::new(current(fps));
-    let mut gate_fps = current(fps);
     let mut cursor = 0;
-    loop {
+    // A ring that is closed still holds seconds of video, which nobody waits for when the stream is being stopped.
+    while !stream.stopping.load(Ordering::Relaxed) {
         let unit = match stream.ring.read(cursor, Duration::from_millis(500)) {
             Read::Unit { unit, missed } => {
                 if cursor > 0 {
@@ -284,11 +284,7 @@ pub fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deli
             Read::Closed => return,
         };
         cursor = unit.seq + 1;
-        if gate_fps != current(fps) {
-            gate_fps = current(fps);
-            gate = Gate::new(gate_fps);
-            decoder = None;
-        }
+        gate.set_fps(current(fps));
         if decoder.as_ref().is_some_and(|(params, _)| !Arc::ptr_eq(params, &unit.params)) {
             decoder = None;
         }
@@ -296,7 +292,7 @@ pub fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deli
             if !unit.keyframe {
                 continue;
             }
-            decoder = start(name, stream, &unit, gate_fps, deliver.clone());
+            decoder = start(name, stream, &unit, fps.clone(), deliver.clone());
         }
         if !gate.step(&unit) {
             continue;
@@ -318,13 +314,14 @@ fn start(
     name: &str,
     stream: &Arc<Stream>,
     unit: &AccessUnit,
-    fps: f32,
+    fps: Arc<Mutex<f32>>,
     deliver: Arc<dyn Fn(Frame) + Send + Sync>,
 ) -> Option<(Arc<StreamParams>, Decoder)> {
-    let mut due = Gate::new(fps);
+    let mut due = Gate::new(current(&fps));
     let counted = stream.clone();
     let started = Decoder::start(&unit.params, move |frame| {
         counted.frames.fetch_add(1, Ordering::Relaxed);
+        due.set_fps(current(&fps));
         if due.due(frame.arrived.mono) {
             deliver(frame);
         }

@@ -44,17 +44,19 @@ pub fn h265() -> Footage {
 /// 640×360.
 pub fn mjpeg() -> Footage {
     static ONCE: OnceLock<Footage> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a directory");
-        let clip = directory.path().join("street.mov");
-        ffmpeg(&["-t", "2", "-c:v", "mjpeg", "-q:v", "5", "-pix_fmt", "yuvj420p"], &clip);
-        Footage::load(&clip, Codec::Mjpeg).expect("just made")
-    })
-    .clone()
+    let options = ["-c:v", "mjpeg", "-q:v", "5", "-pix_fmt", "yuvj420p"];
+    ONCE.get_or_init(|| transcoded(Codec::Mjpeg, &options)).clone()
 }
 
-/// The small clip again, transcoded with `options`.
-pub fn ffmpeg(options: &[&str], to: &Path) {
+/// Two seconds of the small clip, made anew with ffmpeg's `options`.
+pub fn transcoded(codec: Codec, options: &[&str]) -> Footage {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clip = directory.path().join("street.mov");
+    ffmpeg(&[&["-t", "2", "-an"], options].concat(), &clip);
+    Footage::load(&clip, codec).expect("just made")
+}
+
+fn ffmpeg(options: &[&str], to: &Path) {
     let made = Command::new("ffmpeg")
         .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i"])
         .arg(footage_path("street-360p.mp4"))
@@ -87,9 +89,36 @@ pub fn self_signed() -> (String, String) {
     .clone()
 }
 
+/// A camera with a microphone, whose description names the sound first.
+pub fn with_sound() -> Camera {
+    use gstreamer_rtsp_server::prelude::*;
+    wardwatch::ingest::init().expect("GStreamer");
+    let context = gstreamer::glib::MainContext::new();
+    let main_loop = gstreamer::glib::MainLoop::new(Some(&context), false);
+    let server = gstreamer_rtsp_server::RTSPServer::new();
+    server.set_address("127.0.0.1");
+    server.set_service("0");
+    let factory = gstreamer_rtsp_server::RTSPMediaFactory::new();
+    factory.set_launch(
+        "( audiotestsrc is-live=true ! audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay name=pay0 pt=8 \
+         videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=10/1 \
+         ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay1 pt=96 )",
+    );
+    server.mount_points().expect("mounts").add_factory("/stream", factory);
+    server.attach(Some(&context)).expect("a free port");
+    let port = u16::try_from(server.bound_port()).expect("bound");
+    let looping = main_loop.clone();
+    let service = std::thread::spawn(move || context.with_thread_default(|| looping.run()).expect("it runs"));
+    let stop: Box<dyn FnOnce() + Send> = Box::new(move || {
+        server.client_filter(Some(&mut |_, _| gstreamer_rtsp_server::RTSPFilterResult::Remove));
+        main_loop.quit();
+    });
+    Camera { stop: Some(stop), service: Some(service), scheme: "rtsp", port }
+}
+
 /// A camera with real footage.
 pub struct Camera {
-    camera: Option<SampleCamera>,
+    stop: Option<Box<dyn FnOnce() + Send>>,
     service: Option<JoinHandle<()>>,
     scheme: &'static str,
     pub port: u16,
@@ -104,7 +133,7 @@ impl Camera {
         let scheme = if options.tls_pem.is_some() { "rtsps" } else { "rtsp" };
         let (camera, service) = SampleCamera::start(footage, options).expect("a camera");
         let service = std::thread::spawn(move || service.run());
-        Self { port: camera.port(), camera: Some(camera), service: Some(service), scheme }
+        Self { port: camera.port(), stop: Some(Box::new(move || camera.stop())), service: Some(service), scheme }
     }
 
     /// A camera that asks for user `viewer` and this password.
@@ -119,8 +148,8 @@ impl Camera {
 
     /// Takes its power away; its port is free after that.
     pub fn stop(&mut self) {
-        if let Some(camera) = self.camera.take() {
-            camera.stop();
+        if let Some(stop) = self.stop.take() {
+            stop();
         }
         if let Some(service) = self.service.take() {
             service.join().expect("no panic");
@@ -164,6 +193,8 @@ pub enum Bad {
     Stalls,
     /// Sends twenty pictures of 320×180, then larger ones of 480×270, as if nothing had happened.
     ChangesSize,
+    /// Plays well, and reports a wall clock that was never set.
+    UnsetClock,
     /// Sends rubbish in place of RTP.
     GarbageRtp,
     /// Sends RTP packets with rubbish for video.
@@ -321,6 +352,10 @@ impl Session {
             match self.bad {
                 Bad::Stalls | Bad::ChangesSize if number < 20 => sender.picture(&small[number], &mut self.stream)?,
                 Bad::ChangesSize => sender.picture(&large[(number - 20) % large.len()], &mut self.stream)?,
+                Bad::UnsetClock => {
+                    sender.report(SINCE_START, &mut self.stream)?;
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                }
                 Bad::GarbageRtp => {
                     sender.interleaved(&[number as u8 ^ 0x2a; 200], &mut self.stream)?;
                 }
@@ -346,6 +381,9 @@ impl Session {
     }
 }
 
+/// NTP seconds of a clock that counts from the camera's start.
+const SINCE_START: u32 = 86_400;
+
 /// Sends RTP over the RTSP connection.
 #[derive(Default)]
 struct Sender {
@@ -370,9 +408,23 @@ impl Sender {
         Ok(())
     }
 
+    /// A sender report for the next picture.
+    fn report(&self, ntp_seconds: u32, to: &mut TcpStream) -> std::io::Result<()> {
+        let mut packet = vec![0x80, 200, 0, 6, 0, 0, 0, 7];
+        packet.extend(ntp_seconds.to_be_bytes());
+        packet.extend([0; 4]);
+        packet.extend(self.timestamp.to_be_bytes());
+        packet.extend([0; 8]);
+        self.framed(1, &packet, to)
+    }
+
     fn interleaved(&self, packet: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
+        self.framed(0, packet, to)
+    }
+
+    fn framed(&self, channel: u8, packet: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
         let length = u16::try_from(packet.len()).expect("small pictures make small packets");
-        to.write_all(&[&[b'$', 0][..], &length.to_be_bytes(), packet].concat())
+        to.write_all(&[&[b'$', channel][..], &length.to_be_bytes(), packet].concat())
     }
 }
 
