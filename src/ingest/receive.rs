@@ -50,6 +50,7 @@ struct Verdict {
     video_found: AtomicBool,
     /// RTP packets of the video.
     packets: AtomicU64,
+    muted: AtomicBool,
 }
 
 /// Requests that may go out before the camera has described its streams: OPTIONS, DESCRIBE, DESCRIBE with the password,
@@ -77,6 +78,12 @@ impl Connection {
         spare_account(&source, verdict.clone());
         select_video(&source);
         let times = Times { arrival: clock, camera: follow_camera_clock(&source) };
+        let (mut on_unit, heard) = (on_unit, verdict.clone());
+        let on_unit = move |unit| {
+            if !heard.muted.load(Ordering::Relaxed) {
+                on_unit(unit);
+            }
+        };
         attach_tail(&source, &pipeline, verdict.clone(), times, Box::new(on_unit));
         let bus = pipeline.bus().ok_or_else(|| gst_error("the receive pipeline has no bus", ""))?;
         let connection = Self { pipeline, bus, verdict };
@@ -111,6 +118,9 @@ impl Connection {
         match debug.and_then(status_code) {
             Some(401 | 403) => return Fault::new(FaultKind::AuthFailed, "refuses the user or the password"),
             Some(404) => return Fault::new(FaultKind::NoStream, "knows no stream of this path"),
+            Some(461) => {
+                return Fault::new(FaultKind::Protocol, "does not send over this transport; try the other one");
+            }
             Some(453 | 503) => return Fault::new(FaultKind::Protocol, "is busy; it may have too many viewers"),
             Some(code) => return Fault::new(FaultKind::Protocol, format!("answers with RTSP status {code}")),
             None => {}
@@ -140,6 +150,11 @@ impl Connection {
     /// Whether the camera has described its streams: what goes wrong from then on is not the network's or the address's.
     pub fn answered(&self) -> bool {
         self.verdict.answered.load(Ordering::Relaxed)
+    }
+
+    /// Hands over nothing any more; tearing down takes a while, and the next connection may be faster.
+    pub fn mute(&self) {
+        self.verdict.muted.store(true, Ordering::Relaxed);
     }
 
     /// RTP packets so far, whether or not they make a picture.

@@ -60,12 +60,23 @@ impl Watched {
     }
 
     fn with_clock(endpoint: Endpoint, clock: Arc<dyn Clock>) -> Self {
+        let watched = Self::undecoded(endpoint, clock, true);
+        watched.decode()
+    }
+
+    /// As the record stream of a camera runs, unless it is `decoded` after all.
+    fn undecoded(endpoint: Endpoint, clock: Arc<dyn Clock>, decoded: bool) -> Self {
         crate::support::post::log();
         let stream = Stream::new(8 << 20);
         let (reports, frames) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-        let supervisor =
-            Supervisor { name: "cam".into(), endpoint, stream: stream.clone(), clock, decoded: true, seed: 7 };
-        let (reported, decoded, input) = (reports.clone(), frames.clone(), stream.clone());
+        let supervisor = Supervisor { name: "cam".into(), endpoint, stream: stream.clone(), clock, decoded, seed: 7 };
+        let reported = reports.clone();
+        let threads = vec![std::thread::spawn(move || supervisor.run(|r| locked(&reported).push(r)))];
+        Self { stream, reports, frames, threads }
+    }
+
+    fn decode(mut self) -> Self {
+        let (decoded, input) = (self.frames.clone(), self.stream.clone());
         let deliver = Arc::new(move |frame: Frame| {
             locked(&decoded).push(Seen {
                 size: (frame.width, frame.height),
@@ -74,11 +85,9 @@ impl Watched {
                 camera_time_ms: frame.camera_time_ms,
             });
         });
-        let threads = vec![
-            std::thread::spawn(move || supervisor.run(|r| locked(&reported).push(r))),
-            std::thread::spawn(move || decode_loop("cam", &input, &Arc::new(Mutex::new(60.0)), deliver)),
-        ];
-        Self { stream, reports, frames, threads }
+        let decode = move || decode_loop("cam", &input, &Arc::new(Mutex::new(60.0)), deliver);
+        self.threads.push(std::thread::spawn(decode));
+        self
     }
 
     fn frames(&self) -> Vec<Seen> {
@@ -115,12 +124,6 @@ impl Watched {
 
     fn until(&self, what: &str, holds: impl FnMut() -> bool) {
         until_or(|| format!("{what}: {:?}, frames: {:?}", self.reports(), self.frames().last()), holds);
-    }
-
-    /// Waits until the supervisor has come round once more and said so.
-    fn until_reported_at(&self, wall_ms: i64) {
-        let before = self.reports().len();
-        self.until(&format!("a report at {wall_ms}"), || self.reports().len() > before);
     }
 }
 
@@ -186,6 +189,17 @@ fn colours_are_as_the_camera_says() {
 }
 
 #[test]
+fn a_record_stream_is_online_without_being_decoded() {
+    let camera = Camera::start(h264());
+    let watched = Watched::undecoded(endpoint(camera.url()), Arc::new(SystemClock), false);
+    watched.until("online", || watched.state() == Some(CameraState::Online));
+    watched.until("a group of pictures", || watched.stream.units.load(Ordering::Relaxed) > 20);
+    let at = watched.reports().last().and_then(|r| r.last_frame).expect("online");
+    let frame = decode_nearest(&watched.stream.ring.gop_at(at), Duration::from_secs(30)).expect("decodable");
+    assert_eq!((frame.width, frame.height, watched.frames().len()), (768, 576, 0));
+}
+
+#[test]
 fn sound_is_left_where_it_is() {
     let camera = with_sound();
     let watched = Watched::start(endpoint(camera.url()));
@@ -240,8 +254,10 @@ fn a_wrong_password_is_shown_rarely() {
     assert_eq!(watched.state(), Some(CameraState::AuthFailed));
     // Cameras lock an account after five to seven tries.
     assert!((1..=3).contains(&camera.passwords.load(Ordering::Relaxed)), "{:?}", camera.passwords);
+    // The supervisor repeats its report every ten seconds: after the next one it has seen the new time.
+    let reports = watched.reports().len();
     clock.advance(AUTH_RETRY - Duration::from_secs(1));
-    watched.until_reported_at(clock.now().wall_ms);
+    watched.until("another report", || watched.reports().len() > reports);
     assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
     clock.advance(AUTH_RETRY);
     until("the next try", || camera.connections.load(Ordering::Relaxed) == 2);
@@ -294,6 +310,7 @@ fn what_is_no_rtsp_is_told_apart() {
         (Bad::Status(403), FaultKind::AuthFailed, "refuses"),
         (Bad::Status(453), FaultKind::Protocol, "busy"),
         (Bad::Status(500), FaultKind::Protocol, "500"),
+        (Bad::OtherTransport, FaultKind::Protocol, "transport"),
         (Bad::OddCodec, FaultKind::UnsupportedCodec, "VP8"),
     ];
     let running: Vec<_> = cases.iter().map(|(bad, ..)| watch(*bad)).collect();

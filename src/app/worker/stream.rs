@@ -3,7 +3,7 @@
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -119,9 +119,10 @@ impl Supervisor {
             if connection.as_ref().is_some_and(Connection::answered) {
                 inputs.insert(0, Input::Answered);
             }
-            if let Some(open) = probing.as_ref().and_then(|p| p.try_recv().ok()) {
-                probing = None;
-                inputs.push(Input::Probed(open));
+            match probing.as_ref().map(Receiver::try_recv) {
+                Some(Ok(open)) => inputs.push(Input::Probed(open)),
+                Some(Err(TryRecvError::Disconnected)) => probing = None,
+                Some(Err(TryRecvError::Empty)) | None => {}
             }
             let units = self.stream.units.load(Ordering::Relaxed);
             let pictures = if self.decoded { self.stream.frames.load(Ordering::Relaxed) } else { units };
@@ -130,7 +131,7 @@ impl Supervisor {
                 inputs.insert(0, Input::Frame);
             }
             let seen = connection.as_ref().map_or(0, Connection::packets);
-            if seen > packets {
+            if seen > 0 && seen != packets {
                 inputs.insert(0, Input::Packet);
             }
             (packets, frames) = (seen, pictures);
@@ -188,7 +189,10 @@ impl Supervisor {
                 None
             }
             Action::Probe => {
-                *probing = self.start_probe();
+                // One at a time: looking up a name can take longer than the time between two.
+                if probing.is_none() {
+                    *probing = self.start_probe();
+                }
                 None
             }
             Action::Report => None,
@@ -231,6 +235,8 @@ impl Supervisor {
 /// Tears a connection down on a thread of its own: a camera that does not answer TEARDOWN must not hold up the next try.
 fn retire(name: &str, connection: Option<Connection>) {
     let Some(connection) = connection else { return };
+    // Its last pictures must not come between those of the next connection.
+    connection.mute();
     if let Err(e) = crate::app::thread(&format!("close {name}"), move || drop(connection)) {
         tracing::warn!(camera = name, "{e}");
     }

@@ -183,6 +183,8 @@ pub enum Bad {
     HangsUp,
     /// Answers DESCRIBE with this status.
     Status(u16),
+    /// Refuses the transport it is asked for.
+    OtherTransport,
     /// Answers with bytes that are no RTSP.
     Garbage,
     /// Describes itself with megabytes.
@@ -327,6 +329,7 @@ impl Session {
                 format!("RTSP/1.0 {code} No\r\n{sequence}\r\n{challenge}\r\n").into_bytes()
             }
             (_, "DESCRIBE") => ok("Content-Type: application/sdp\r\n", &self.description()),
+            (Bad::OtherTransport, "SETUP") => format!("RTSP/1.0 461 No\r\n{sequence}\r\n\r\n").into_bytes(),
             (_, "SETUP") => ok("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n", ""),
             _ => ok("Session: 1\r\n", ""),
         }
