@@ -15,7 +15,7 @@ const EXAMPLES: &str = "Examples:
   wardwatch check --config wardwatch.toml   is everything there that a run needs?
   wardwatch probe rtsp://192.168.1.20/live --user admin --password-env CAMERA_PASSWORD
   wardwatch run --config wardwatch.toml     the node, the centre, or both
-  wardwatch replay clip.mp4 --camera ngo-12-a --config wardwatch.toml --events events.jsonl
+  wardwatch replay clip.mp4 --camera ngo-12-dau --config wardwatch.example.toml --events events.jsonl
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
 Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";
@@ -78,7 +78,7 @@ enum Command {
     },
     /// Runs detector, tracker and rules over a video file: every frame, as fast as possible, the same result every time
     #[command(
-        after_help = "Example:\n  wardwatch replay clip.mp4 --camera ngo-12-a --config wardwatch.example.toml \\\n    --start 2026-11-24T02:00:00+07:00 --events events.jsonl --mot tracks.txt --snapshots shots/"
+        after_help = "Example:\n  wardwatch replay clip.mp4 --camera ngo-12-dau --config wardwatch.example.toml \\\n    --start 2026-11-24T02:00:00+07:00 --events events.jsonl --mot tracks.txt --snapshots shots/"
     )]
     Replay {
         video: PathBuf,
@@ -119,7 +119,8 @@ enum TransportArg {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command) {
+    let result = program().and_then(|p| app::environment::ensure(&p)).and_then(|()| run(cli.command));
+    match result {
         Ok(code) => code,
         Err(e) => {
             writeln!(std::io::stderr(), "wardwatch: {e}").ok();

@@ -36,7 +36,8 @@ pub const BROKER_CONNECTED: &str = "wardwatch_broker_connected";
 pub const CENTRE_COMMITTED: &str = "wardwatch_centre_committed_total";
 /// Messages the centre had already. Label `kind`.
 pub const CENTRE_DUPLICATES: &str = "wardwatch_centre_duplicates_total";
-/// Messages the centre refused. Label `reason` (`topic`, `oversized`, `malformed`, `mismatch`).
+/// Messages the centre refused. Label `reason` (`topic`, `oversized`, `malformed`, `mismatch`,
+/// `conflict`, `store`).
 pub const CENTRE_REFUSED: &str = "wardwatch_centre_refused_total";
 /// Seconds from a frame's arrival at its node to the centre's commit.
 pub const COMMIT_SECONDS: &str = "wardwatch_arrival_to_commit_seconds";

@@ -17,11 +17,11 @@ use crate::config::MqttConfig;
 use crate::publish::backoff::Backoff;
 use crate::publish::link::{Arrived, Connect, Link, Message, Signal};
 use crate::publish::mqtt::MqttConnect;
-use crate::publish::presence::status_message;
+use crate::publish::presence::{Verdict, judge, status_message};
 use crate::publish::stopping;
 use crate::wire::event::rfc3339;
 use crate::wire::receipt::Receipt;
-use crate::wire::status::PeerState;
+use crate::wire::status::{PeerState, PeerStatus};
 use crate::wire::topic::{NodeTopics, centre_status, ward_filters};
 
 /// Messages committed together at most.
@@ -33,6 +33,8 @@ const QUIET: Duration = Duration::from_millis(2);
 const HELD: usize = 256;
 /// How long until a store in trouble is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// A connection that lived this long worked: the next one is made at once. One that yields to another centre does not.
+const WORKED: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What does not change while it runs.
@@ -62,8 +64,7 @@ pub struct Wiring<S> {
 ///
 /// A broker that is away is waited for. Errors: certificates that cannot be read, and a store that is beyond use.
 pub async fn run<S: CentreStore>(mqtt: MqttConfig, settings: Settings, wiring: Wiring<S>) -> Result<()> {
-    // One name for every run: the broker then lets go of a predecessor's connection at once.
-    let client_id = format!("centre-{}", settings.ward);
+    let client_id = format!("centre-{}", settings.boot_id);
     run_over(&MqttConnect::new(mqtt, client_id, true)?, settings, wiring).await
 }
 
@@ -83,8 +84,12 @@ pub async fn run_over<C: Connect, S: CentreStore>(
         };
         let ended = match connected {
             Ok(link) => {
-                backoff.reset();
-                Session::new(link, &settings, &mut wiring).run().await
+                let began = wiring.clock.now();
+                let ended = Session::new(link, &settings, &mut wiring).run().await;
+                if wiring.clock.now().since(began) >= WORKED {
+                    backoff.reset();
+                }
+                ended
             }
             Err(e) => Err(e),
         };
@@ -162,9 +167,10 @@ impl<'a, L: Link, S: CentreStore> Session<'a, L, S> {
     }
 
     async fn arrived(&mut self, arrived: Arrived<L::Ack>) -> Result<()> {
-        let Arrived { topic, payload, properties, ack, .. } = arrived;
+        let Arrived { topic, payload, retained, properties, ack } = arrived;
         if topic == centre_status(&self.settings.ward) {
-            return self.link.ack(ack);
+            self.link.ack(ack)?;
+            return self.own_topic(&payload, retained);
         }
         match understand(&self.settings.ward, &topic, payload, &properties) {
             Ok(item) => {
@@ -187,6 +193,21 @@ impl<'a, L: Link, S: CentreStore> Session<'a, L, S> {
             }
         }
         Ok(())
+    }
+
+    /// Two centres would each have half of the truth: of two the younger yields, as with nodes.
+    fn own_topic(&mut self, payload: &[u8], retained: bool) -> Result<()> {
+        let Ok(seen) = serde_json::from_slice::<PeerStatus>(payload) else { return Ok(()) };
+        match judge(&self.settings.boot_id, &seen, retained) {
+            Verdict::Fine => Ok(()),
+            Verdict::SayAgain => self.say(PeerState::Online),
+            Verdict::TwinYounger => {
+                tracing::error!(other_boot_id = seen.boot_id, "a second centre was started for this ward; stop it");
+                self.say(PeerState::Online)
+            }
+            Verdict::TwinOlder => Err(Error::new(ErrorKind::Unavailable, "another centre of this ward was first")
+                .hint("stop one of them, or give this one another [site] ward")),
+        }
     }
 
     fn refuse(&mut self, reason: Reason, topic: &str) {

@@ -33,7 +33,9 @@ pub(crate) struct Document {
 impl Document {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| {
-            Error::io("cannot read the configuration", path, e)
+            Error::new(ErrorKind::Config, "cannot read the configuration")
+                .at(path.display())
+                .source(e)
                 .hint("copy the example file beside it and edit it, or name another with --config")
         })?;
         Ok(Self { path: path.to_owned(), text })

@@ -108,6 +108,9 @@ pub struct BrokerConfig {
     pub program: PathBuf,
     /// Generated configuration, password file and ACL live here.
     pub state_dir: PathBuf,
+    /// Lets the user `watch`, a person with `mosquitto_sub` on this machine, read pictures and not only events.
+    #[serde(default)]
+    pub watch_pictures: bool,
 }
 
 fn default_broker_port() -> u16 {
@@ -164,6 +167,8 @@ pub struct NodeConfig {
     pub snapshot_quota_bytes: u64,
     /// A published row that the centre has not receipted for this long is sent again.
     pub receipt_timeout_seconds: u64,
+    /// An ended and receipted event is forgotten here after so many days; the centre has it.
+    pub keep_events_days: u32,
     /// For developers: every worker message as JSON lines.
     pub ipc_dump: Option<PathBuf>,
     pub mqtt: Option<MqttConfig>,
@@ -220,6 +225,8 @@ struct RawNode {
     snapshot_quota_mb: u64,
     #[serde(default = "default_receipt_timeout")]
     receipt_timeout_seconds: Spanned<u64>,
+    #[serde(default = "default_keep_events")]
+    keep_events_days: Spanned<u32>,
     ipc_dump: Option<PathBuf>,
     mqtt: Option<Spanned<MqttConfig>>,
 }
@@ -242,6 +249,10 @@ fn default_node_listen() -> SocketAddr {
 
 fn default_quota_mb() -> u64 {
     2048
+}
+
+fn default_keep_events() -> Spanned<u32> {
+    Spanned::new(0..0, 30)
 }
 
 fn default_receipt_timeout() -> Spanned<u64> {
@@ -328,6 +339,14 @@ fn node(doc: &Document, raw: Spanned<RawNode>, embedded: bool) -> Result<NodeCon
         let span = raw.receipt_timeout_seconds.span();
         return Err(doc.error(Some(span), "receipt_timeout_seconds must be between 1 and 3600"));
     }
+    if !(1..=3650).contains(raw.keep_events_days.get_ref()) {
+        return Err(doc.error(Some(raw.keep_events_days.span()), "keep_events_days must be between 1 and 3650"));
+    }
+    if raw.name.get_ref() == "centre" {
+        return Err(doc
+            .error(Some(raw.name.span()), "no node may be called `centre`: the command centre's topics are")
+            .hint("for example name = \"node-1\""));
+    }
     Ok(NodeConfig {
         name: named(doc, "node name", raw.name)?,
         state_dir: doc.resolve(&raw.state_dir),
@@ -337,6 +356,7 @@ fn node(doc: &Document, raw: Spanned<RawNode>, embedded: bool) -> Result<NodeCon
         listen: raw.listen,
         snapshot_quota_bytes: raw.snapshot_quota_mb << 20,
         receipt_timeout_seconds: raw.receipt_timeout_seconds.into_inner(),
+        keep_events_days: raw.keep_events_days.into_inner(),
         ipc_dump: raw.ipc_dump.map(|p| doc.resolve(&p)),
         mqtt: mqtt(doc, "node", span, raw.mqtt, embedded)?,
     })

@@ -42,8 +42,8 @@ impl Target<'_> {
     pub fn accept(&self, candidate: &Candidate<'_>) -> Option<Detection> {
         let (class, best) = best(candidate.classes)?;
         let score = candidate.objectness * best;
-        // Written so that a NaN score fails as well.
-        if !(score >= self.threshold && score <= 1.0) {
+        // A NaN is in no range.
+        if !(self.threshold..=1.0).contains(&score) {
             return None;
         }
         let bbox = self.letterbox.to_frame(candidate.centre, candidate.size);

@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_removed_camera_is_refused_and_the_turn_stays() {
         let m = mailbox(&[1, 2, 3]);
-        [1, 2, 3].iter().for_each(|c| drop(m.put(c, *c)));
+        assert!([1, 2, 3].iter().all(|c| m.put(c, *c) == Put::Stored));
         assert_eq!(m.take(NOW), Take::Item(1, 1));
         m.remove(&1);
         assert_eq!(m.put(&1, 9), Put::Refused);

@@ -161,7 +161,8 @@ impl Manifest {
         if !(8..=4096).contains(&input.width) || !(8..=4096).contains(&input.height) {
             return refuse("input width and height must be between 8 and 4096".into());
         }
-        if self.output.decoder == Decoder::Yolox && (input.width % 32 != 0 || input.height % 32 != 0) {
+        if self.output.decoder == Decoder::Yolox && !(input.width.is_multiple_of(32) && input.height.is_multiple_of(32))
+        {
             return refuse("input width and height must be multiples of 32 for the decoder yolox".into());
         }
         if !input.scale.is_normal() || !input.mean.iter().all(|m| m.is_finite()) {

@@ -23,7 +23,7 @@ use crate::config::DetectConfig;
 use candidate::{RawOutput, Target};
 use fill::Fill;
 use manifest::{Decoder, Manifest};
-use onnx::Model;
+use onnx::{Model, Runtime};
 
 pub use mailbox::{Mailbox, Put, Take};
 
@@ -47,8 +47,9 @@ impl Detector {
     pub fn load(config: &DetectConfig) -> Result<Self> {
         let manifest = Manifest::read(&config.models_dir, &config.model)?;
         let bytes = manifest.read_model(&config.models_dir)?;
-        let model = Model::load(&manifest, &bytes, &config.runtime, config.provider)
-            .map_err(|e| e.at(config.models_dir.join(format!("{}.onnx", config.model)).display()))?;
+        let place = config.models_dir.join(format!("{}.onnx", config.model)).display().to_string();
+        let runtime = Runtime::load(&config.runtime)?;
+        let model = Model::load(&manifest, &bytes, &runtime, config.provider).map_err(|e| e.at(&place))?;
         let id = manifest.id();
         let mut detector = Self {
             tensor: vec![0.0; 3 * manifest.input.width as usize * manifest.input.height as usize],
@@ -59,7 +60,7 @@ impl Detector {
         };
         // The shapes that come out are checked before any camera is told that it is being watched.
         let fill = Fill::new((detector.manifest.input.width, detector.manifest.input.height), &detector.manifest.input);
-        detector.run(&fill)?;
+        detector.run(&fill).map_err(|e| e.at(&place))?;
         tracing::info!(model = detector.id, provider = detector.provider(), "detector ready");
         Ok(detector)
     }

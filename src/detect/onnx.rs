@@ -19,7 +19,36 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::config::Provider;
 
 /// The library can be loaded, and its environment made, once in a process.
-static RUNTIME: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+
+/// ONNX Runtime itself, loaded.
+pub struct Runtime(Environment);
+
+impl Runtime {
+    /// Loads the shared library, or gives the one that is loaded already: there can be one in a process.
+    pub fn load(library: &Path) -> Result<Self> {
+        let hint = "set [detect] runtime to libonnxruntime.so, or run `make setup`, which fetches it";
+        // ort would look for a relative path beside the executable first.
+        // In the sentence and not only as the place, which is the model's for whoever reads the error.
+        let path = std::fs::canonicalize(library).map_err(|e| {
+            let what = format!("cannot find ONNX Runtime's library {}", library.display());
+            Error::io(what, library, e).hint(hint)
+        })?;
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((first, environment)) = loaded.as_ref() {
+            if *first != path {
+                tracing::warn!(loaded = %first.display(), asked = %path.display(), "another ONNX Runtime is loaded already");
+            }
+            return Ok(Self(environment.clone()));
+        }
+        let failed = |what: String| Error::new(ErrorKind::Unavailable, what).at(path.display()).hint(hint);
+        let builder = ort::init_from(&path).map_err(|e| failed(format!("cannot load ONNX Runtime: {e}")))?;
+        let built = builder.with_name("wardwatch").with_telemetry(false).build();
+        let environment = built.map_err(|e| failed(format!("ONNX Runtime does not start: {e}")))?;
+        environment.set_log_level(LogLevel::Warning);
+        Ok(Self(loaded.insert((path, environment)).1.clone()))
+    }
+}
 
 /// A model ready to run.
 pub struct Model {
@@ -31,11 +60,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the runtime library and `bytes`, checks names and shapes against `manifest`, and runs it once, so that
-    /// the first frame is as fast as the others. A provider that cannot start is replaced by the CPU, with a warning.
-    pub fn load(manifest: &Manifest, bytes: &[u8], runtime: &Path, provider: Provider) -> Result<Self> {
-        let environment = environment(runtime)?;
-        let (session, provider) = start(&environment, bytes, provider)?;
+    /// Loads `bytes`, checks names and shapes against `manifest`, and runs the model once, so that the first frame is as
+    /// fast as the others. A provider that cannot start is replaced by the CPU, with a warning.
+    pub fn load(manifest: &Manifest, bytes: &[u8], runtime: &Runtime, provider: Provider) -> Result<Self> {
+        let (session, provider) = start(&runtime.0, bytes, provider)?;
         let input = &manifest.input;
         let shape = [1, 3, i64::from(input.height), i64::from(input.width)];
         let mut model =
@@ -93,32 +121,6 @@ impl Model {
 
 fn inference<T>(e: &ort::Error<T>) -> Error {
     Error::new(ErrorKind::Internal, format!("the model cannot be run: {e}"))
-}
-
-/// The process's environment, made by the first caller.
-fn environment(runtime: &Path) -> Result<Environment> {
-    let hint = "set [detect] runtime to libonnxruntime.so, or run `make setup`, which fetches it";
-    // A path of our own making absolute: ort would look beside the executable first.
-    // In the sentence and not as the place, which is the model's for whoever reads the error.
-    let path = std::fs::canonicalize(runtime).map_err(|e| {
-        let what = format!("cannot find ONNX Runtime's library {}", runtime.display());
-        Error::io(what, runtime, e).hint(hint)
-    })?;
-    let mut loaded = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((first, environment)) = loaded.as_ref() {
-        if *first != path {
-            tracing::warn!(loaded = %first.display(), asked = %path.display(), "another ONNX Runtime is already loaded");
-        }
-        return Ok(environment.clone());
-    }
-    let builder = ort::init_from(&path).map_err(|e| {
-        Error::new(ErrorKind::Unavailable, format!("cannot load ONNX Runtime: {e}")).at(path.display()).hint(hint)
-    })?;
-    let environment = builder.with_name("wardwatch").with_telemetry(false).build().map_err(|e| {
-        Error::new(ErrorKind::Unavailable, format!("ONNX Runtime does not start: {e}")).at(path.display()).hint(hint)
-    })?;
-    environment.set_log_level(LogLevel::Warning);
-    Ok(loaded.insert((path, environment)).1.clone())
 }
 
 /// A session on `wanted`, or else on the CPU, with the provider it got.

@@ -32,8 +32,8 @@ pub fn decode(output: &RawOutput<'_>, target: &Target<'_>) -> Result<Vec<Detecti
     for stride in STRIDES {
         for y in 0..height / stride {
             for (x, row) in (0..width / stride).zip(&mut cells) {
-                // Nearly every cell is empty; a NaN fails this comparison as well.
-                if !(row[4] >= target.threshold) {
+                // Nearly every cell is empty. A NaN passes here and is refused with the rest.
+                if row[4] < target.threshold {
                     continue;
                 }
                 let s = stride as f32;

@@ -129,7 +129,7 @@ pub fn decode_nearest(units: &[AccessUnit], deadline: Duration) -> Result<Frame>
     source.set_max_buffers(units.len() as u64 + 1);
     sink.set_max_buffers(1);
     sink.set_drop(true);
-    // Otherwise the end is not told before the one picture that is wanted has been taken out.
+    // The picture is fetched after the end: the sink must not hold the end back until it is.
     sink.set_wait_on_eos(false);
     let mut arrivals = Arrivals::default();
     for unit in units.iter().rev().take(ARRIVALS_KEPT).rev() {

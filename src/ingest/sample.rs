@@ -2,7 +2,8 @@
 //! `appsrc` with our own timestamps, because a looped file has none that go on (a looping `multifilesrc` has no PTS).
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use gstreamer as gst;
@@ -12,8 +13,9 @@ use gstreamer_rtsp_server as rtsp;
 use gstreamer_rtsp_server::prelude::*;
 
 use super::gst_error;
+use crate::base::clock::SystemClock;
 use crate::base::types::Codec;
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Clock, Error, ErrorKind, Result};
 
 /// Encoded footage in memory.
 #[derive(Clone)]
@@ -99,11 +101,12 @@ pub struct SampleOptions {
     pub tls_pem: Option<String>,
     /// Plays the footage once and ends the stream.
     pub once: bool,
-    /// Footage frame that every new viewer begins with: cameras of one street need not all show the same moment.
+    /// Footage frame it shows when it starts: cameras of one street need not all show the same moment.
     pub start_at: usize,
 }
 
-/// A running sample camera at `rtsp://127.0.0.1:<port>/stream`.
+/// A running sample camera. Like a real one it goes on whether anyone looks or not: a viewer who comes back sees the
+/// present and not the footage's beginning. It is at `rtsp://127.0.0.1:<port>/stream`.
 pub struct SampleCamera {
     port: u16,
     server: rtsp::RTSPServer,
@@ -142,10 +145,13 @@ impl SampleCamera {
             server.set_auth(Some(&auth(&factory, &options)?));
         }
         let (once, start_at) = (options.once, options.start_at);
+        let begun = SystemClock.now();
         factory.connect_media_configure(move |_, media| {
+            let passed = SystemClock.now().since(begun).as_nanos() as u64 / footage.frame.nseconds();
+            let position = start_at as u64 + passed;
             let source = media.element().downcast::<gst::Bin>().ok().and_then(|b| b.by_name_recurse_up("footage"));
             if let Some(source) = source.and_then(|e| e.downcast::<gst_app::AppSrc>().ok()) {
-                play(&source, footage.clone(), once, start_at);
+                play(&source, footage.clone(), once, position);
             }
         });
         let mounts = server.mount_points().ok_or_else(|| gst_error("the sample camera has no mount points", ""))?;
@@ -217,32 +223,33 @@ fn auth(factory: &rtsp::RTSPMediaFactory, options: &SampleOptions) -> Result<rts
     Ok(auth)
 }
 
-/// Feeds the footage with times that go on at every turn.
-fn play(source: &gst_app::AppSrc, footage: Footage, once: bool, start_at: usize) {
+/// Feeds the footage from the keyframe before frame `start`, with times that go on at every turn.
+fn play(source: &gst_app::AppSrc, footage: Footage, once: bool, start: u64) {
     source.set_caps(Some(&footage.caps));
-    let position = Mutex::new(0u64);
-    let first = footage.units.iter().enumerate().skip(start_at).find(|(_, u)| u.1).map_or(0, |(i, _)| i);
+    let length = footage.units.len() as u64;
+    let unit = move |position: u64| (position % length) as usize;
+    let first = (0..=start).rev().find(|p| footage.units[unit(*p)].1).unwrap_or(start);
+    let next = AtomicU64::new(first);
     source.set_callbacks(
         gst_app::AppSrcCallbacks::builder()
             .need_data(move |source, _| {
-                let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
-                let index = (*position as usize + first) % footage.units.len();
-                if once && *position as usize >= footage.units.len() {
-                    // A viewer that has gone away is no reason to complain.
+                let position = next.fetch_add(1, Ordering::Relaxed);
+                // A viewer that has gone away is no reason to complain, here and below.
+                if once && position >= length {
                     source.end_of_stream().ok();
                     return;
                 }
-                let (data, keyframe) = &footage.units[index];
+                let (data, keyframe) = &footage.units[unit(position)];
                 let mut buffer = gst::Buffer::from_slice(data.clone());
                 if let Some(b) = buffer.get_mut() {
-                    b.set_pts(footage.frame * *position);
-                    b.set_dts(footage.frame * *position);
+                    let time = footage.frame * (position - first);
+                    b.set_pts(time);
+                    b.set_dts(time);
                     b.set_duration(footage.frame);
                     if !keyframe {
                         b.set_flags(gst::BufferFlags::DELTA_UNIT);
                     }
                 }
-                *position += 1;
                 source.push_buffer(buffer).ok();
             })
             .build(),

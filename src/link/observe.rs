@@ -82,7 +82,7 @@ async fn ready(State(observed): State<Observed>) -> Response {
     let checks = (observed.readiness)();
     let all = checks.iter().all(|(_, holds)| *holds);
     let lines: String =
-        checks.iter().map(|(what, holds)| format!("{} {what}\n", if *holds { "ok " } else { "no " })).collect();
+        checks.iter().map(|(what, holds)| format!("{} {what}\n", if *holds { "ok" } else { "no" })).collect();
     let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, lines).into_response()
 }

@@ -39,7 +39,8 @@ pub enum Role {
     Node,
     /// Reads the ward, writes receipts, commands and its own status.
     Centre,
-    /// A person with `mosquitto_sub`: reads statuses and events, no pictures, writes nothing.
+    /// A person with `mosquitto_sub`: reads statuses and events, pictures only if the configuration
+    /// says so, and writes nothing.
     Watch,
 }
 
@@ -82,7 +83,7 @@ impl Broker {
         end_left_behind(&directory).await?;
         let port = free_port(config.port)?;
         let credentials = Credentials::load_or_make(&directory)?;
-        files::write_all(&directory, port, ward, node)?;
+        files::write_all(&directory, port, ward, node, config.watch_pictures)?;
         files::write_passwords(&directory, &credentials).await?;
         let program = find_program(&config.program);
         let running = spawn(&program, &directory)?;
@@ -227,6 +228,8 @@ fn spawn(program: &Path, directory: &Path) -> Result<Running> {
     let mut child = Command::new(program)
         .arg("-c")
         .arg(directory.join(CONFIG))
+        // Ctrl-C in a terminal goes to the whole group; the broker outlives the node's last words.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

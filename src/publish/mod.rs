@@ -108,7 +108,7 @@ pub async fn run_over<C: Connect>(connect: &C, settings: Settings, mut wiring: W
         let end = match connected {
             Ok(link) => {
                 troubles.over();
-                let end = Session::new(link, &settings, &mut wiring).run(&mut pump, RETRY_PARKED).await;
+                let end = Session::new(link, &settings, &mut wiring).run(&mut pump).await;
                 metrics::gauge!(telemetry::BROKER_CONNECTED).set(0.0);
                 end
             }
@@ -127,7 +127,6 @@ pub async fn run_over<C: Connect>(connect: &C, settings: Settings, mut wiring: W
                 wiring.health.send_modify(|h| *h = Health { trouble: Some(error.to_string()), ..h.clone() });
                 backoff.next_wait()
             }
-            End::Renew => Duration::ZERO,
             End::NameTaken => TWIN_WAIT,
         };
         wiring.health.send_modify(|h| (h.connected, h.centre_online) = (false, false));

@@ -29,7 +29,7 @@ use crate::config::MqttConfig;
 const REQUESTS: usize = 512;
 /// Messages the broker may send before the first is acknowledged.
 const RECEIVE_MAXIMUM: u16 = 256;
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes MQTT connections to one broker.

@@ -4,10 +4,17 @@
 use std::collections::{HashMap, HashSet};
 
 use super::link::Refusal;
-use crate::store::{Body, Expired, Row};
+use crate::store::{Expired, Row};
 
 /// Rows sent and not receipted at one time.
 pub const WINDOW: usize = 16;
+
+/// Bytes before the broker that it has not acknowledged. On a slow line more would only lie in socket buffers, hold up
+/// the keep-alive and every fresh alert, and break the connection; at 256 kbit/s this is four seconds.
+pub const WINDOW_BYTES: usize = 128 << 10;
+
+/// Ticks for which the broker may be silent about a row before it counts as overdue like any other.
+const SILENT_TICKS: u32 = 600;
 
 /// Once the broker broke off over something it was sent, so many rows go one at a time: the guilty one is among them.
 const CAREFUL: usize = 2 * WINDOW;
@@ -30,8 +37,9 @@ pub enum Input {
     Receipted(Vec<i64>),
     /// The answer to [`Output::Expire`].
     Expired(Expired),
-    /// The centre's status was heard.
-    Centre { online: bool, boot_id: String },
+    /// The centre's status was heard. `retained`: it stood before this connection's subscription, and so before all rows
+    /// of this connection.
+    Centre { online: bool, boot_id: String, retained: bool },
     /// There may be new rows.
     Wake,
     /// Time to look for overdue rows.
@@ -43,12 +51,16 @@ pub enum Input {
 pub enum Output {
     /// Take every sent row back.
     ResetSent,
-    /// Read up to so many rows and answer with [`Input::Rows`].
-    Fetch(usize),
+    /// Give parked rows another chance and answer with [`Input::Wake`].
+    RetryParked,
+    /// Read up to so many rows of so many bytes, but one at least, and answer with [`Input::Rows`].
+    Fetch { rows: usize, bytes: usize },
     /// Mark these as sent, then send them.
     Send(Vec<Row>),
     /// Take a row out of the way.
     Park { row: i64, event: String, reason: String },
+    /// The time of these begins only now: until now they were on their way to the broker.
+    Touch(Vec<i64>),
     /// Take overdue rows back and answer with [`Input::Expired`].
     Expire { centre_there: bool },
 }
@@ -70,8 +82,19 @@ pub struct Pump {
 #[derive(Debug)]
 struct Sent {
     event: String,
-    /// The broker has it.
-    acked: bool,
+    bytes: usize,
+    at: At,
+}
+
+/// Where a sent row is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    /// On its way to the broker, for so many ticks.
+    Way(u32),
+    /// The broker has said that it has it, since the last tick.
+    Broker,
+    /// The same, and its time runs.
+    Waiting,
 }
 
 impl Pump {
@@ -113,40 +136,66 @@ impl Pump {
                 self.in_flight.retain(|row, _| !gone.contains(row));
                 self.drained &= expired.pending.is_empty();
             }
-            Input::Centre { online, boot_id } => {
+            Input::Centre { online, boot_id, retained } => {
                 let heard = Some((online, boot_id));
-                let came = online && self.centre != heard;
+                let came = online && !retained && self.centre != heard;
                 self.centre = heard;
+                if came {
+                    // A centre that had no room may have some now.
+                    out.push(Output::RetryParked);
+                }
                 if came && !self.in_flight.is_empty() {
                     self.reset(&mut out);
                 }
             }
             Input::Wake => self.drained = false,
-            Input::Tick => {
-                if !self.in_flight.is_empty() {
-                    out.push(Output::Expire { centre_there: self.centre_online() });
-                }
-            }
+            Input::Tick => self.tick(&mut out),
         }
         self.fetch(&mut out);
         out
     }
 
-    fn room(&self) -> usize {
-        let room = WINDOW.saturating_sub(self.in_flight.len());
+    fn before_broker(&self) -> impl Iterator<Item = (i64, &Sent)> {
+        self.in_flight.iter().filter(|(_, s)| matches!(s.at, At::Way(_))).map(|(row, s)| (*row, s))
+    }
+
+    /// Rows and bytes that may go now.
+    fn room(&self) -> (usize, usize) {
+        let rows = WINDOW.saturating_sub(self.in_flight.len());
+        let bytes = WINDOW_BYTES.saturating_sub(self.before_broker().map(|(_, s)| s.bytes).sum());
         match self.careful {
-            0 => room,
-            _ if self.in_flight.values().any(|s| !s.acked) => 0,
-            _ => room.min(1),
+            0 => (rows, bytes),
+            _ if self.before_broker().next().is_some() => (0, 0),
+            _ => (rows.min(1), bytes),
         }
     }
 
     fn fetch(&mut self, out: &mut Vec<Output>) {
-        let room = self.room();
-        if self.max_packet.is_some() && !self.fetching && !self.drained && room > 0 {
+        let (rows, bytes) = self.room();
+        if self.max_packet.is_some() && !self.fetching && !self.drained && rows > 0 && bytes > 0 {
             self.fetching = true;
-            out.push(Output::Fetch(room));
+            out.push(Output::Fetch { rows, bytes });
         }
+    }
+
+    fn tick(&mut self, out: &mut Vec<Output>) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let mut touched = Vec::new();
+        for (row, sent) in &mut self.in_flight {
+            sent.at = match sent.at {
+                At::Way(ticks) if ticks >= SILENT_TICKS => continue,
+                At::Way(ticks) => At::Way(ticks + 1),
+                At::Broker => At::Waiting,
+                At::Waiting => continue,
+            };
+            touched.push(*row);
+        }
+        if !touched.is_empty() {
+            out.push(Output::Touch(touched));
+        }
+        out.push(Output::Expire { centre_there: self.centre_online() });
     }
 
     fn reset(&mut self, out: &mut Vec<Output>) {
@@ -167,13 +216,14 @@ impl Pump {
 
     /// The broker broke off over something: one row alone may be guilty, of several one is looked for.
     fn suspect(&mut self, out: &mut Vec<Output>) {
-        let mut before_broker = self.in_flight.iter().filter(|(_, s)| !s.acked).map(|(row, s)| (*row, s.event.clone()));
-        let Some((row, event)) = before_broker.next() else { return };
-        if before_broker.next().is_some() {
+        let mut suspects = self.before_broker().map(|(row, s)| (row, s.event.clone()));
+        let Some((row, event)) = suspects.next() else { return };
+        if suspects.next().is_some() {
+            drop(suspects);
             self.careful = CAREFUL;
             return;
         }
-        drop(before_broker);
+        drop(suspects);
         let strikes = self.strikes.entry(row).or_default();
         *strikes += 1;
         if *strikes >= STRIKES {
@@ -189,7 +239,7 @@ impl Pump {
         let Some(max_packet) = self.max_packet else { return };
         self.drained = rows.is_empty();
         let mut send = Vec::new();
-        let mut room = self.room();
+        let (mut room, _) = self.room();
         for row in rows {
             let size = packet_size(&row);
             if size > max_packet {
@@ -197,7 +247,7 @@ impl Pump {
                 out.push(Output::Park { row: row.id, event: row.event, reason });
             } else if room > 0 && !self.in_flight.contains_key(&row.id) {
                 room -= 1;
-                self.in_flight.insert(row.id, Sent { event: row.event.clone(), acked: false });
+                self.in_flight.insert(row.id, Sent { event: row.event.clone(), bytes: size, at: At::Way(0) });
                 send.push(row);
             }
         }
@@ -211,7 +261,7 @@ impl Pump {
             None => {
                 self.strikes.remove(&row);
                 if let Some(sent) = self.in_flight.get_mut(&row) {
-                    sent.acked = true;
+                    sent.at = At::Broker;
                     self.careful = self.careful.saturating_sub(1);
                 }
             }
@@ -228,16 +278,14 @@ impl Pump {
 
 /// An upper bound of a row's packet in bytes: the topic has at most 300, properties and headers 300 more.
 fn packet_size(row: &Row) -> usize {
-    600 + match &row.body {
-        Body::Event(json) => json.len(),
-        Body::Snapshot { jpeg, .. } => jpeg.len(),
-    }
+    600 + row.size()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::types::Phase;
+    use crate::store::Body;
     use bytes::Bytes;
 
     fn row(id: i64, bytes: usize) -> Row {
@@ -258,10 +306,12 @@ mod tests {
             .collect()
     }
 
+    const FULL: Output = Output::Fetch { rows: WINDOW, bytes: WINDOW_BYTES };
+
     fn connected() -> Pump {
         let mut pump = Pump::default();
         let out = pump.step(Input::Connected { max_packet: 10_000 });
-        assert_eq!(out, [Output::ResetSent, Output::Fetch(WINDOW)]);
+        assert_eq!(out, [Output::ResetSent, FULL]);
         pump
     }
 
@@ -272,7 +322,8 @@ mod tests {
         assert_eq!(sent(&out).len(), WINDOW);
         assert_eq!(pump.step(Input::Wake), []);
         assert_eq!(pump.step(Input::Acked { row: 1, refused: None }), [], "an acknowledgement is no receipt");
-        assert_eq!(pump.step(Input::Receipted(vec![1, 2])), [Output::Fetch(2)]);
+        let out = pump.step(Input::Receipted(vec![1, 2]));
+        assert!(matches!(out[..], [Output::Fetch { rows: 2, .. }]), "{out:?}");
     }
 
     #[test]
@@ -298,12 +349,35 @@ mod tests {
     #[test]
     fn the_centre_coming_back_sends_everything_again() {
         let mut pump = connected();
-        pump.step(Input::Centre { online: true, boot_id: "a".into() });
-        pump.step(Input::Rows(vec![row(1, 10)]));
-        assert!(!pump.step(Input::Centre { online: true, boot_id: "a".into() }).contains(&Output::ResetSent));
-        assert!(!pump.step(Input::Centre { online: false, boot_id: "a".into() }).contains(&Output::ResetSent));
-        assert!(pump.step(Input::Centre { online: true, boot_id: "b".into() }).contains(&Output::ResetSent));
-        assert_eq!(pump.in_flight(), 0);
+        let mut resets = |online, boot_id: &str, retained| {
+            let out = pump.step(Input::Centre { online, boot_id: boot_id.into(), retained });
+            pump.step(Input::Rows(vec![row(1, 10)]));
+            let reset = out.contains(&Output::ResetSent);
+            assert_eq!(out.contains(&Output::RetryParked), reset, "parked rows go when sent rows go again");
+            reset
+        };
+        assert!(!resets(true, "a", true), "it was there before us");
+        assert!(!resets(true, "a", false), "it says the same again");
+        assert!(!resets(false, "a", false));
+        assert!(resets(true, "a", false), "it lost its connection");
+        assert!(resets(true, "b", false), "it was started again");
+    }
+
+    #[test]
+    fn bytes_before_the_broker_are_bounded_and_a_rows_time_begins_when_it_is_there() {
+        let mut pump = Pump::default();
+        pump.step(Input::Connected { max_packet: 1 << 20 });
+        let out = pump.step(Input::Rows(vec![row(1, WINDOW_BYTES), row(2, 10)]));
+        assert_eq!(sent(&out), [1, 2], "the store keeps to the bytes");
+        assert!(!out.iter().any(|o| matches!(o, Output::Fetch { .. })), "no room until the broker has them");
+        let touched = |pump: &mut Pump| match pump.step(Input::Tick).first() {
+            Some(Output::Touch(rows)) => rows.len(),
+            _ => 0,
+        };
+        assert_eq!((touched(&mut pump), touched(&mut pump)), (2, 2), "on their way");
+        let out = pump.step(Input::Acked { row: 1, refused: None });
+        assert!(matches!(out[..], [Output::Fetch { rows: 14, .. }]), "{out:?}");
+        assert_eq!((touched(&mut pump), touched(&mut pump)), (2, 1), "the first one's time runs now");
     }
 
     /// A broker that breaks off when it sees row `poison`, and takes every other row.
@@ -325,7 +399,7 @@ mod tests {
                     break;
                 }
                 outputs = match (outputs.last(), sent.first()) {
-                    (Some(Output::Fetch(room)), _) => {
+                    (Some(Output::Fetch { rows: room, .. }), _) => {
                         let waiting = (1..=rows).filter(|n| !taken.contains(n)).take(*room);
                         pump.step(Input::Rows(waiting.map(|n| row(n, 10)).collect()))
                     }

@@ -1,7 +1,7 @@
-//! What a node says of itself and of its cameras on retained topics, and how two nodes with one name notice each other.
-//! Pure.
+//! What a node says of itself and of its cameras on retained topics, and how two nodes with one name, or two centres of
+//! one ward, notice each other. Pure.
 //!
-//! Every node listens to its own status topic. Whoever sees another run's `online` there, freshly sent, has a twin: the
+//! Everyone listens to its own status topic. Whoever sees another run's `online` there, freshly sent, has a twin: the
 //! older run (its boot id, a UUIDv7, is smaller) says again that it is online and goes on; the younger yields. A retained
 //! `online` may be left over from a run that the broker has not missed yet, and proves nothing.
 
@@ -25,9 +25,9 @@ pub enum Verdict {
     Fine,
     /// Someone overwrote our status: say it again.
     SayAgain,
-    /// Another node uses our name, and we were first: say it again and complain.
+    /// Another one uses our name, and we were first: say it again and complain.
     TwinYounger,
-    /// Another node uses our name, and it was first: stop and complain.
+    /// Another one uses our name, and it was first: stop and complain.
     TwinOlder,
 }
 

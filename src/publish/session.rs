@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::link::{Arrived, Link, Message, Refusal, Signal};
 use super::outbox::{Input, Output, Pump};
 use super::presence::{CameraBoard, Verdict, judge};
-use super::{DRAIN, Settings, TICK, Wiring, own_status, show_depths, stopping};
+use super::{DRAIN, RETRY_PARKED, Settings, TICK, Wiring, own_status, show_depths, stopping};
 use crate::base::{Error, ErrorKind, Result, telemetry};
 use crate::store::{Body, Row};
 use crate::wire::receipt::{self, Receipt};
@@ -17,6 +17,8 @@ use crate::wire::status::{PeerState, PeerStatus};
 
 /// Tokens at and above this are status messages; below are outbox rows.
 const STATUS: u64 = 1 << 63;
+/// Status messages before the broker at one time.
+const STATUSES: usize = 64;
 /// A picture that nobody fetched from the broker after this is dropped there; the outbox still has it.
 const SNAPSHOT_EXPIRY: Duration = Duration::from_secs(3600);
 /// How long saying goodbye may take.
@@ -30,8 +32,6 @@ pub(super) enum End {
     Stopped,
     /// The connection or the store failed.
     Lost { error: Error, worked: bool },
-    /// Time for a new connection, to try parked rows again.
-    Renew,
     /// An older node of our name is there.
     NameTaken,
 }
@@ -45,18 +45,20 @@ pub(super) struct Session<'a, L: Link> {
     board: CameraBoard,
     /// The broker took something.
     acked: bool,
+    /// Status messages that it has not acknowledged.
+    statuses: usize,
 }
 
 impl<'a, L: Link> Session<'a, L> {
     pub(super) fn new(link: L, settings: &'a Settings, wiring: &'a mut Wiring) -> Self {
-        Self { link, settings, wiring, pump: Pump::default(), board: CameraBoard::default(), acked: false }
+        Self { link, settings, wiring, pump: Pump::default(), board: CameraBoard::default(), acked: false, statuses: 0 }
     }
 
-    /// Runs until something ends it, at most `life`.
-    pub(super) async fn run(mut self, pump: &mut Pump, life: Duration) -> End {
+    /// Runs until something ends it. `pump` remembers from session to session what the broker objected to.
+    pub(super) async fn run(mut self, pump: &mut Pump) -> End {
         std::mem::swap(&mut self.pump, pump);
         let began = self.wiring.clock.now();
-        let end = match self.serve(life).await {
+        let end = match self.serve().await {
             Ok(end) => end,
             Err(error) => {
                 let worked = self.acked || self.wiring.clock.now().since(began) >= WORKED;
@@ -65,10 +67,9 @@ impl<'a, L: Link> Session<'a, L> {
         };
         let objection = matches!(&end, End::Lost { error, .. } if error.kind() == ErrorKind::Invalid);
         let outputs = self.pump.step(Input::Disconnected { objection });
-        let end = match self.perform(outputs).await {
-            Err(error) if matches!(end, End::Renew) => End::Lost { error, worked: true },
-            _ => end,
-        };
+        if let Err(error) = self.perform(outputs).await {
+            tracing::warn!(%error, "sent rows could not be taken back; the next connection does it");
+        }
         std::mem::swap(&mut self.pump, pump);
         if !matches!(end, End::Lost { .. }) {
             self.link.close(FAREWELL).await;
@@ -76,12 +77,12 @@ impl<'a, L: Link> Session<'a, L> {
         end
     }
 
-    async fn serve(&mut self, life: Duration) -> Result<End> {
+    async fn serve(&mut self) -> Result<End> {
         let topics = &self.settings.topics;
         self.link.subscribe(&[topics.receipt(), topics.centre_status(), topics.status()])?;
         self.say(PeerState::Online)?;
         metrics::gauge!(telemetry::BROKER_CONNECTED).set(1.0);
-        self.wiring.health.send_modify(|h| (h.connected, h.trouble) = (true, None));
+        self.wiring.health.send_modify(|h| (h.connected, h.name_taken, h.trouble) = (true, false, None));
         let statuses = self.wiring.cameras.borrow_and_update().clone();
         self.board.update(&statuses);
         let max_packet = self.link.max_packet();
@@ -91,8 +92,7 @@ impl<'a, L: Link> Session<'a, L> {
         let mut shutdown = self.wiring.shutdown.clone();
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let over = tokio::time::sleep(life);
-        tokio::pin!(over);
+        let mut retry_parked = tokio::time::interval_at(tokio::time::Instant::now() + RETRY_PARKED, RETRY_PARKED);
         let mut cameras_gone = false;
         loop {
             self.send_statuses()?;
@@ -111,7 +111,7 @@ impl<'a, L: Link> Session<'a, L> {
                     self.feed(Input::Tick).await?;
                     show_depths(self.wiring).await?;
                 }
-                () = &mut over => return Ok(End::Renew),
+                _ = retry_parked.tick() => drop(self.wiring.store.retry_parked().await?),
                 () = stopping(&mut shutdown) => return self.drain().await,
             }
         }
@@ -140,6 +140,7 @@ impl<'a, L: Link> Session<'a, L> {
     async fn signal(&mut self, signal: Signal<L::Ack>) -> Result<Option<End>> {
         match signal {
             Signal::Acked { token, refused } if token >= STATUS => {
+                self.statuses = self.statuses.saturating_sub(1);
                 if let Some(Refusal { reason, .. }) = refused {
                     tracing::error!(reason, "a status message was refused; check the broker's access list");
                 }
@@ -164,7 +165,7 @@ impl<'a, L: Link> Session<'a, L> {
         } else if arrived.topic == topics.centre_status() {
             if let Ok(status) = serde_json::from_slice::<PeerStatus>(&arrived.payload) {
                 let online = status.state == PeerState::Online;
-                self.feed(Input::Centre { online, boot_id: status.boot_id }).await?;
+                self.feed(Input::Centre { online, boot_id: status.boot_id, retained: arrived.retained }).await?;
                 self.wiring.health.send_if_modified(|h| std::mem::replace(&mut h.centre_online, online) != online);
             }
         } else if arrived.topic == topics.status()
@@ -218,7 +219,15 @@ impl<'a, L: Link> Session<'a, L> {
                     store.reset_sent().await?;
                     None
                 }
-                Output::Fetch(limit) => Some(Input::Rows(store.next_batch(limit, now).await?)),
+                Output::RetryParked => {
+                    store.retry_parked().await?;
+                    Some(Input::Wake)
+                }
+                Output::Fetch { rows, bytes } => Some(Input::Rows(store.next_batch(rows, bytes, now).await?)),
+                Output::Touch(rows) => {
+                    store.touch_sent(rows, now).await?;
+                    None
+                }
                 Output::Send(rows) => {
                     store.mark_sent(rows.iter().map(|r| r.id).collect(), now).await?;
                     for row in rows {
@@ -249,17 +258,19 @@ impl<'a, L: Link> Session<'a, L> {
 
     fn say(&mut self, state: PeerState) -> Result<()> {
         let message = own_status(self.settings, state, self.wiring.clock.now())?;
-        self.link.publish(message, STATUS)
+        self.link.publish(message, STATUS)?;
+        self.statuses += 1;
+        Ok(())
     }
 
+    /// Sends cameras' statuses, but never so many that rows find no room.
     fn send_statuses(&mut self) -> Result<()> {
-        while let Some((camera, message)) = self.board.next(&self.settings.topics)? {
-            match self.link.publish(message, STATUS) {
-                Ok(()) => self.board.sent(&camera),
-                // The rest goes when there is room again.
-                Err(e) if e.kind() == ErrorKind::Exhausted => return Ok(()),
-                Err(e) => return Err(e),
-            }
+        while self.statuses < STATUSES
+            && let Some((camera, message)) = self.board.next(&self.settings.topics)?
+        {
+            self.link.publish(message, STATUS)?;
+            self.statuses += 1;
+            self.board.sent(&camera);
         }
         Ok(())
     }

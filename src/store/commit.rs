@@ -83,7 +83,13 @@ impl Node {
         let ended = durable(connection, "cannot end open events", |tx| {
             let mut committed = Vec::new();
             for id in open_events(tx, camera)? {
-                let (Some(known), Some(mut report)) = (known(tx, &id)?, stored_report(tx, &id)?) else { continue };
+                let Some(known) = known(tx, &id)? else { continue };
+                let Some(mut report) = readable(stored_report(tx, &id))? else {
+                    // No revision can be made of it; it must not stand in the way at every start.
+                    tx.execute("UPDATE event SET phase = 'ended' WHERE id = ?1", [&id])
+                        .map_err(|e| fault(COMMIT, e))?;
+                    continue;
+                };
                 report.phase = Phase::Ended;
                 report.ended_at = Some(report.updated_at);
                 report.updated_at = now;
@@ -342,7 +348,9 @@ fn enforce_quota(tx: &Transaction<'_>, origin: &Origin, quota: u64, now: Stamp) 
 }
 
 fn tell_dropped(tx: &Transaction<'_>, origin: &Origin, event: &str, sha256: &str, now: Stamp) -> Result<()> {
-    let (Some(mut known), Some(mut report)) = (known(tx, event)?, stored_report(tx, event)?) else { return Ok(()) };
+    let (Some(mut known), Some(mut report)) = (known(tx, event)?, readable(stored_report(tx, event))?) else {
+        return Ok(());
+    };
     if known.snapshot.as_deref() != Some(sha256) {
         return Ok(());
     }
@@ -365,6 +373,17 @@ fn open_events(tx: &Transaction<'_>, camera: Option<&CameraId>) -> Result<Vec<St
         .map_err(|e| fault(doing, e))?;
     let ids = statement.query_map([camera.map(CameraId::as_str)], |r| r.get(0)).map_err(|e| fault(doing, e))?;
     ids.collect::<rusqlite::Result<_>>().map_err(|e| fault(doing, e))
+}
+
+/// A report that is damaged counts as none, and is told.
+fn readable(report: Result<Option<EventReport>>) -> Result<Option<EventReport>> {
+    match report {
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
+            tracing::error!(error = %e, "an event goes on without its last state");
+            Ok(None)
+        }
+        other => other,
+    }
 }
 
 fn stored_report(tx: &Transaction<'_>, id: &str) -> Result<Option<EventReport>> {

@@ -3,8 +3,10 @@
 //! An event revision and its picture are committed here before anything is published, and a row leaves the outbox only
 //! on the centre's receipt. Knows no MQTT, and never asks for the time.
 
+mod ballast;
 mod commit;
 mod outbox;
+mod salvage;
 pub mod sqlite;
 pub mod thread;
 
@@ -16,10 +18,11 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::base::types::{CameraId, EventReport, Phantom, Phase, Snapshot};
-use crate::base::{Result, Stamp};
+use crate::base::{ErrorKind, Result, Stamp};
 use crate::wire::event::Origin;
 use crate::wire::receipt::Receipt;
 
+use ballast::Ballast;
 use sqlite::Schema;
 
 /// The node's schema.
@@ -34,6 +37,9 @@ pub const LIVE_FOR: Duration = Duration::from_secs(120);
 /// A centre that is there and does not receipt a row this many times does not want it: the row is parked.
 pub const MAX_UNANSWERED: u32 = 5;
 
+/// Disk kept back: some hundred events with their pictures, and more than the log needs to be moved into the database.
+pub const BALLAST: u64 = 16 << 20;
+
 /// What the store needs to know for its whole life.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,6 +47,8 @@ pub struct Settings {
     pub origin: Origin,
     /// Pictures not yet receipted may take this many bytes; then the oldest go, never the events.
     pub snapshot_quota_bytes: u64,
+    /// Disk kept back for the day it is full; [`BALLAST`] by default, 0 for none.
+    pub ballast_bytes: u64,
 }
 
 /// The way to the store; cloneable. Every call waits for its transaction, and for room while 256 calls wait.
@@ -55,8 +63,10 @@ pub type Writer = thread::Writer<Node>;
 
 /// The database on its thread. Only the store's own calls see it.
 pub struct Node {
+    path: PathBuf,
     connection: Connection,
     settings: Settings,
+    ballast: Ballast,
     hint: watch::Sender<u64>,
     _lock: std::fs::File,
 }
@@ -64,8 +74,10 @@ pub struct Node {
 /// How opening went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Where a corrupt database was put; what it held unsent is not in the new one.
+    /// Where a corrupt database was put. What could be read of it is in the new one.
     pub quarantined: Option<PathBuf>,
+    /// Outbox rows taken over from it.
+    pub salvaged: u64,
     /// Rows found that no receipt has come for.
     pub waiting: u64,
 }
@@ -96,6 +108,16 @@ pub struct Row {
     /// Times it was handed to the broker before.
     pub attempts: u32,
     pub body: Body,
+}
+
+impl Row {
+    /// Bytes of its payload.
+    pub fn size(&self) -> usize {
+        match &self.body {
+            Body::Event(json) => json.len(),
+            Body::Snapshot { jpeg, .. } => jpeg.len(),
+        }
+    }
 }
 
 /// What a row carries.
@@ -138,6 +160,17 @@ pub struct Depths {
 }
 
 impl thread::Database for Node {
+    fn suspect(&mut self) {
+        sqlite::suspect(&self.path);
+    }
+
+    fn exhausted(&mut self) {
+        if self.ballast.give_back() {
+            tracing::error!(path = %self.path.display(), "the disk is full; the room kept back is in use now");
+        }
+        sqlite::shrink_log(&self.connection);
+    }
+
     fn close(self) {
         if let Err((_, e)) = self.connection.close() {
             tracing::warn!(error = %e, "the database did not close cleanly; it is checked at the next start");
@@ -150,12 +183,18 @@ impl Store {
     ///
     /// A corrupt one is put aside and reported. Errors: see [`sqlite::open`].
     pub fn open(path: &Path, settings: Settings, now: Stamp) -> Result<(Store, Writer, OpenReport)> {
-        let sqlite::Opened { connection, quarantined, lock } = sqlite::open(path, SCHEMA, now.wall_ms)?;
+        let sqlite::Opened { mut connection, quarantined, lock } = sqlite::open(path, SCHEMA, now.wall_ms)?;
+        let salvaged = match &quarantined {
+            Some(aside) => salvage::salvage(aside, &mut connection)?,
+            None => 0,
+        };
         let (hint_sender, hint) = watch::channel(0);
-        let mut node = Node { connection, settings, hint: hint_sender, _lock: lock };
+        let ballast = Ballast::new(path, settings.ballast_bytes);
+        let mut node = Node { path: path.to_owned(), connection, settings, ballast, hint: hint_sender, _lock: lock };
+        node.keep_room();
         node.begin(now, quarantined.is_some())?;
         let depths = node.depths()?;
-        let report = OpenReport { quarantined, waiting: depths.pending + depths.sent + depths.parked };
+        let report = OpenReport { quarantined, salvaged, waiting: depths.pending + depths.sent + depths.parked };
         let (handle, writer) = thread::pair(node);
         Ok((Store { handle, hint }, writer, report))
     }
@@ -169,9 +208,16 @@ impl Store {
     /// on disk when this returns.
     ///
     /// Errors: `Invalid` when the phase cannot follow (an event starts once, and nothing follows its end) or the camera
-    /// differs; `Exhausted` when the disk is full.
+    /// differs; `Exhausted` when the disk is full and the room kept back is used up: nothing was committed, try again.
     pub async fn commit(&self, report: EventReport, snapshot: Option<Snapshot>, now: Stamp) -> Result<Committed> {
-        self.handle.call(move |node| node.commit(report, snapshot, now)).await
+        let (again, its_snapshot) = (report.clone(), snapshot.clone());
+        match self.handle.call(move |node| node.commit(report, snapshot, now)).await {
+            // The room kept back was given free just now.
+            Err(e) if e.kind() == ErrorKind::Exhausted => {
+                self.handle.call(move |node| node.commit(again, its_snapshot, now)).await
+            }
+            other => other,
+        }
     }
 
     /// Ends every open event of `camera`, or of all: their worker died or the node starts. `ended_at` is the moment an
@@ -180,14 +226,20 @@ impl Store {
         self.handle.call(move |node| node.end_open_events(camera.as_ref(), now)).await
     }
 
-    /// Up to `limit` rows to send: fresh alerts first, then in commit order. They stay pending until [`Self::mark_sent`].
-    pub async fn next_batch(&self, limit: usize, now: Stamp) -> Result<Vec<Row>> {
-        self.handle.call(move |node| node.next_batch(limit, now)).await
+    /// Up to `limit` rows of up to `bytes` payload, but one at least, to send: fresh alerts first, then in commit order.
+    /// They stay pending until [`Self::mark_sent`].
+    pub async fn next_batch(&self, limit: usize, bytes: usize, now: Stamp) -> Result<Vec<Row>> {
+        self.handle.call(move |node| node.next_batch(limit, bytes, now)).await
     }
 
     /// The rows are with the broker.
     pub async fn mark_sent(&self, rows: Vec<i64>, now: Stamp) -> Result<()> {
         self.handle.call(move |node| node.mark_sent(&rows, now)).await
+    }
+
+    /// The rows count as sent only now: they were on a slow way to the broker.
+    pub async fn touch_sent(&self, rows: Vec<i64>, now: Stamp) -> Result<()> {
+        self.handle.call(move |node| node.touch_sent(&rows, now)).await
     }
 
     /// Removes exactly what the centre says it has.
@@ -222,8 +274,8 @@ impl Store {
         self.handle.call(|node| node.depths()).await
     }
 
-    /// Forgets ended, wholly receipted events last updated before `before_ms` (UTC) and gives free pages back to the
-    /// file system; returns how many events.
+    /// Forgets ended, wholly receipted events last updated before `before_ms` (UTC), gives free pages back to the file
+    /// system and keeps room back again if there is plenty; returns how many events. To be called now and then.
     pub async fn prune(&self, before_ms: i64) -> Result<usize> {
         self.handle.call(move |node| node.prune(before_ms)).await
     }

@@ -15,7 +15,7 @@ const COLUMNS: &str = "o.id, o.camera, o.event, o.revision, o.phase, o.attempts,
   (SELECT s.jpeg FROM snapshot s WHERE s.event = o.event AND s.sha256 = o.sha256)";
 
 impl Node {
-    pub(super) fn next_batch(&mut self, limit: usize, now: Stamp) -> Result<Vec<Row>> {
+    pub(super) fn next_batch(&mut self, limit: usize, bytes: usize, now: Stamp) -> Result<Vec<Row>> {
         let doing = "cannot read the outbox";
         let fresh = now.wall_ms - LIVE_FOR.as_millis() as i64;
         // An alert stamped in the future (the clock was set back) counts as fresh too.
@@ -24,17 +24,30 @@ impl Node {
              ORDER BY id LIMIT ?2"
         );
         let backlog = format!("SELECT {COLUMNS} FROM outbox o WHERE state = 'pending' ORDER BY id LIMIT ?2 + 0 * ?1");
-        let mut rows = Vec::new();
+        let (mut rows, mut room, mut unreadable) = (Vec::<Row>::new(), bytes, Vec::new());
         for sql in [live, backlog] {
             let mut statement = self.connection.prepare_cached(&sql).map_err(|e| fault(doing, e))?;
-            let found =
-                statement.query_map(params![fresh, limit as i64], |r| Ok(parse_row(r))).map_err(|e| fault(doing, e))?;
-            for row in found {
-                let row = row.map_err(|e| fault(doing, e))??;
-                if rows.len() < limit && !rows.iter().any(|r: &Row| r.id == row.id) {
-                    rows.push(row);
+            let mut found = statement.query(params![fresh, limit as i64]).map_err(|e| fault(doing, e))?;
+            while let Some(row) = found.next().map_err(|e| fault(doing, e))? {
+                match parse_row(row) {
+                    Ok(row) if rows.iter().any(|r| r.id == row.id) => {}
+                    // Stepping on would read pictures for nothing.
+                    Ok(row) if rows.len() == limit || (!rows.is_empty() && row.size() > room) => {
+                        room = 0;
+                        break;
+                    }
+                    Ok(row) => {
+                        room = room.saturating_sub(row.size());
+                        rows.push(row);
+                    }
+                    Err(e) => unreadable.push((row.get(0).map_err(|e| fault(doing, e))?, e)),
                 }
             }
+        }
+        for (row, error) in unreadable {
+            tracing::error!(%error, "a row of the outbox cannot be read and is kept aside");
+            self.park(row, "it cannot be read")?;
+            self.wake(1);
         }
         Ok(rows)
     }
@@ -49,6 +62,18 @@ impl Node {
                 )
                 .and_then(|mut s| s.execute(params![row, now.mono.as_millis() as i64]))
                 .map_err(|e| fault(doing, e))?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn touch_sent(&mut self, rows: &[i64], now: Stamp) -> Result<()> {
+        let doing = "cannot note when rows were sent";
+        relaxed(&mut self.connection, doing, |tx| {
+            for row in rows {
+                tx.prepare_cached("UPDATE outbox SET sent_mono_ms = ?2 WHERE id = ?1 AND state = 'sent'")
+                    .and_then(|mut s| s.execute(params![row, now.mono.as_millis() as i64]))
+                    .map_err(|e| fault(doing, e))?;
             }
             Ok(())
         })
@@ -165,7 +190,14 @@ impl Node {
             .map_err(|e| fault(doing, e))
         })?;
         self.connection.execute_batch("PRAGMA incremental_vacuum(4096)").map_err(|e| fault(doing, e))?;
+        self.keep_room();
         Ok(forgotten)
+    }
+
+    pub(super) fn keep_room(&self) {
+        if let Err(error) = self.ballast.take() {
+            tracing::warn!(%error, "no room is kept back for a full disk");
+        }
     }
 
     fn wake(&self, rows: usize) {

@@ -9,6 +9,9 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::base::{Error, ErrorKind, Result};
 
+/// Stands beside a database that a run found corrupt.
+const SUSPECT: &str = ".suspect";
+
 /// A database's shape: how to make it, and how to get there from any earlier version.
 #[derive(Clone, Copy, Debug)]
 pub struct Schema {
@@ -44,18 +47,38 @@ pub fn open(path: &Path, schema: Schema, now_ms: i64) -> Result<Opened> {
     let lock = lock(path)?;
     // A closed database has no log: one that is there means that the last run was cut off.
     let cut_off = std::fs::metadata(beside(path, "-wal")).is_ok_and(|m| m.len() > 0);
-    match try_open(path, schema, cut_off) {
-        Ok(connection) => Ok(Opened { connection, quarantined: None, lock }),
+    let suspected = beside(path, SUSPECT);
+    match try_open(path, schema, cut_off || suspected.exists()) {
+        Ok(connection) => {
+            std::fs::remove_file(&suspected).ok();
+            Ok(Opened { connection, quarantined: None, lock })
+        }
         Err(e) if e.kind() == ErrorKind::Corrupt => {
             let aside = quarantine(path, now_ms)?;
             tracing::error!(
                 error = %e, quarantined = %aside.display(),
                 "the database is corrupt; it was put aside and a new one begun: what it held unsent needs a look"
             );
+            std::fs::remove_file(&suspected).ok();
             let connection = try_open(path, schema, false)?;
             Ok(Opened { connection, quarantined: Some(aside), lock })
         }
         Err(e) => Err(e),
+    }
+}
+
+/// Has the next [`open`] of the database at `path` check it, even if it is closed in order.
+pub fn suspect(path: &Path) {
+    if let Err(e) = std::fs::write(beside(path, SUSPECT), "") {
+        tracing::warn!(error = %e, "cannot mark the database for a check");
+    }
+}
+
+/// Moves the write-ahead log into the database and gives its room back, as far as that is possible.
+pub fn shrink_log(connection: &Connection) {
+    let shrunk = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    if let Err(e) = shrunk {
+        tracing::warn!(error = %e, "the database's log cannot be shortened");
     }
 }
 
@@ -99,7 +122,7 @@ fn try_open(path: &Path, schema: Schema, check: bool) -> Result<Connection> {
     connection
         .execute_batch(
             "PRAGMA busy_timeout = 5000; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+             PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 8388608;",
         )
         .map_err(at)?;
     if check {

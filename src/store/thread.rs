@@ -10,8 +10,14 @@ pub const QUEUE: usize = 256;
 
 type Job<D> = Box<dyn FnOnce(&mut D) + Send>;
 
-/// What a database does when the last handle is gone.
+/// What the thread asks of a database.
 pub trait Database: Send + 'static {
+    /// A job found it corrupt: the next start must check it.
+    fn suspect(&mut self);
+
+    /// A job found the disk full: whatever room can be made is made before its caller hears of it.
+    fn exhausted(&mut self);
+
     /// Leaves the files in order; errors are logged, not returned.
     fn close(self);
 }
@@ -50,7 +56,13 @@ impl<D: Database> Handle<D> {
         let gone = || Error::new(ErrorKind::Unavailable, "the database's thread has ended");
         let (answer, answered) = oneshot::channel();
         let job: Job<D> = Box::new(move |database| {
-            answer.send(work(database)).ok();
+            let result = work(database);
+            match result.as_ref().map_err(Error::kind) {
+                Err(ErrorKind::Corrupt) => database.suspect(),
+                Err(ErrorKind::Exhausted) => database.exhausted(),
+                _ => {}
+            }
+            answer.send(result).ok();
         });
         self.jobs.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?

@@ -11,7 +11,8 @@
 //! 4. A tentative object is confirmed, and gets an id, when it was seen often enough and is believed: it has moved, or
 //!    the detector is surer of it than it is of signposts, or it is a thing that may well stand still.
 //! 5. A living thing that has never moved for `phantom_seconds` in view is a phantom ([`phantom`]): it gives no row, and
-//!    its place is known from then on. Whoever walked in has moved, and may stand still for as long as he likes.
+//!    its place is known from then on. Whoever walked in has moved, and may stand still for as long as he likes; only
+//!    who does so in a phantom's very place and size is given up after a while, as having left unseen.
 
 pub mod assignment;
 pub mod kalman;
@@ -94,7 +95,7 @@ impl Tracker {
         }
         self.expire(&step);
         self.associate_all(&mut step);
-        self.begin(&step);
+        self.begin(&mut step);
         self.judge(&step);
         let seconds = self.config.stationary_seconds;
         let mut tracks: Vec<Track> = self.objects.iter().filter_map(|o| o.track(seconds, now, &self.tuning)).collect();
@@ -112,8 +113,10 @@ impl Tracker {
         let now = step.now;
         let strong = |d: &Detection| d.score >= t.strong;
         let weak = |d: &Detection| d.score < t.strong;
-        self.associate(step, t.match_strong, true, Object::confirmed, strong);
-        self.associate(step, t.match_weak, true, |o| o.confirmed() && o.unseen(now) <= t.weak_memory, weak);
+        // What was in view for a while stands its ground against passers-by, though it may yet prove a phantom.
+        let first = |o: &Object| o.confirmed() || o.seen_seconds >= ESTABLISHED;
+        self.associate(step, t.match_strong, true, first, strong);
+        self.associate(step, t.match_weak, true, |o| first(o) && o.unseen(now) <= t.weak_memory, weak);
         self.associate(step, t.match_tentative, false, |o| !o.confirmed(), |_| true);
     }
 
@@ -129,19 +132,29 @@ impl Tracker {
         let open = |o: &Object| !o.seen_now && who(o);
         let rows: Vec<usize> = (0..self.objects.len()).filter(|i| open(&self.objects[*i])).collect();
         let columns: Vec<usize> = (0..step.found.len()).filter(|i| step.free[*i] && which(step.found[*i])).collect();
-        let ghosts = if phantoms { self.phantoms.len() } else { 0 };
+        let ghosts = if phantoms { self.phantoms.count() } else { 0 };
         let pairs = assign(rows.len() + ghosts, columns.len(), |r, c| {
             let d = step.found[columns[c]];
             match rows.get(r) {
-                Some(o) => self.likeness(&self.objects[*o], d, step).map(|s| s - least),
-                None => self.phantoms.likeness(r - rows.len(), d, step.size).map(|s| s * self.tuning.phantom_weight),
+                Some(o) => {
+                    let o = &self.objects[*o];
+                    let weight = if o.confirmed() { 1.0 } else { self.tuning.phantom_weight };
+                    self.likeness(o, d, step).map(|s| (s - least) * weight)
+                }
+                None => self
+                    .phantoms
+                    .likeness(r - rows.len(), d, step.size)
+                    .map(|s| (s - least) * self.tuning.phantom_weight),
             }
         });
         for (r, c) in pairs {
             let d = step.found[columns[c]];
             step.free[columns[c]] = false;
             match rows.get(r) {
-                Some(o) => self.objects[*o].see(d, step.now, &self.tuning),
+                Some(o) => {
+                    let covered = self.phantoms.covers(d, step.size);
+                    self.objects[*o].see(d, covered, step.now, &self.tuning);
+                }
                 None => self.phantoms.see(r - rows.len(), d, step.size, step.dt, step.now),
             }
         }
@@ -158,12 +171,15 @@ impl Tracker {
         Some(similarity(o, &d.bbox, &self.tuning))
     }
 
-    /// Begins an object at every strong detection that is left.
-    fn begin(&mut self, step: &Step<'_>) {
-        for (i, d) in step.found.iter().enumerate() {
+    /// Begins an object at every strong detection that is left and is not one object's second name (a van is often
+    /// found as a car and as a truck at once).
+    fn begin(&mut self, step: &mut Step<'_>) {
+        for i in 0..step.found.len() {
+            let d = step.found[i];
             let mut taken = step.found.iter().zip(&step.free).filter(|(_, free)| !**free).map(|(d, _)| d);
             let double = |o: &&Detection| alike(&o.label, &d.label) && o.bbox.iou(&d.bbox) > self.tuning.double;
             if step.free[i] && d.score >= self.tuning.strong && !taken.any(double) {
+                step.free[i] = false;
                 self.objects.push(Object::new(d, step.now, &self.tuning));
             }
         }
@@ -190,6 +206,9 @@ impl Tracker {
             if o.state == State::Tentative && seen_enough && believed {
                 o.state = State::Confirmed(self.next_id);
                 self.next_id += 1;
+            }
+            if o.haunting(step.now) >= self.config.phantom_seconds * t.haunting {
+                o.state = State::Gone;
             }
             let patience = self.config.phantom_seconds * if o.confirmed() { t.sure_patience } else { 1.0 };
             if o.living() && !o.moved && o.seen_now && o.seen_seconds >= patience {

@@ -92,6 +92,8 @@ pub struct Object {
     pub moved: bool,
     /// What it was called, with the sum of the scores; the highest sum is its label.
     votes: Vec<(Label, f32)>,
+    /// Since when its sightings have been a phantom's place and size.
+    covered: Option<Stamp>,
     score: f32,
     /// The last sightings, at most [`SETTLING`].
     recent: VecDeque<Place>,
@@ -115,6 +117,7 @@ impl Object {
             hits: 1,
             seen_seconds: 0.0,
             moved: false,
+            covered: None,
             votes: vec![(d.label.clone(), d.score)],
             score: d.score,
             recent: VecDeque::from([place]),
@@ -161,14 +164,20 @@ impl Object {
         self.seen_now = false;
     }
 
-    /// Takes a sighting in.
-    pub fn see(&mut self, d: &Detection, now: Stamp, tuning: &Tuning) {
+    /// Seconds for which what was seen of it could as well have been a phantom.
+    pub fn haunting(&self, now: Stamp) -> f32 {
+        self.covered.map_or(0.0, |since| now.since(since).as_secs_f32())
+    }
+
+    /// Takes a sighting in. `covered`: it is a phantom's place and size.
+    pub fn see(&mut self, d: &Detection, covered: bool, now: Stamp, tuning: &Tuning) {
         let gap = self.unseen(now);
         if gap <= LONGEST_GAP {
             self.seen_seconds += gap;
         }
         let doubt = if d.score >= tuning.strong { 1.0 } else { tuning.weak_noise };
         self.motion.update(&d.bbox, doubt, &tuning.noise);
+        self.covered = covered.then(|| self.covered.unwrap_or(now));
         self.last_seen = now;
         self.last_box = d.bbox;
         self.seen_now = true;

@@ -45,8 +45,11 @@ pub struct Tuning {
     pub sure_patience: f32,
     /// Keeps still while its foot stays within so many heights of its anchor.
     pub still: f32,
-    /// Share of its likeness with which a phantom competes against tracks for a detection.
+    /// Share of its likeness with which a phantom, or what may prove one, competes against tracks for a detection: who
+    /// was seen to walk up to it goes first.
     pub phantom_weight: f64,
+    /// A track that has looked like a phantom for so many times `phantom_seconds` has left unseen, and is the phantom.
+    pub haunting: f32,
     /// Share of the detection in the box that is shown; the rest is the estimate.
     pub raw: f32,
     /// Standard deviation of a weak detection against that of a strong one.
@@ -74,7 +77,8 @@ impl Default for Tuning {
             sure: 0.65,
             sure_patience: 30.0,
             still: 0.25,
-            phantom_weight: 0.8,
+            phantom_weight: 0.5,
+            haunting: 3.0,
             raw: 0.4,
             weak_noise: 2.0,
             noise: Noise { measured: 0.05, acceleration: 1.0, first_speed: 1.0, growth: 0.05, fading: 4.0 },

@@ -20,7 +20,18 @@ use wardwatch::ingest::sample::SampleOptions;
 use crate::support::rtsp::{
     Bad, BadCamera, Camera, endpoint, h264, h264_small, h265, mjpeg, self_signed, transcoded, with_sound,
 };
-use crate::support::{until, until_or};
+use crate::support::wait;
+
+/// Long enough for two busy cores; nothing is measured by it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    wait::until(what, PATIENCE, holds);
+}
+
+fn until_or(what: impl Fn() -> String, holds: impl FnMut() -> bool) {
+    wait::until_or(what, PATIENCE, holds);
+}
 
 /// What is kept of a frame.
 #[derive(Clone, Debug)]

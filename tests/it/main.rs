@@ -2,12 +2,16 @@
 
 mod support;
 
+mod broker;
 mod camera;
 mod centre;
 mod config;
+mod demo;
 mod detect;
+mod docs;
 mod event;
 mod ingest;
+mod mishaps;
 mod probe;
 mod publish;
 mod replay;

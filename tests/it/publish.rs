@@ -1,77 +1,26 @@
-//! The publisher and the supervised mosquitto: who may say what, what happens to messages nobody takes, and what dies
-//! and comes back.
+//! The publisher: what happens to messages nobody takes, what a node says of itself, and lines that are slow or closed to
+//! strangers.
 
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wardwatch::base::ErrorKind;
 use wardwatch::base::types::Phase;
 use wardwatch::centre::store::CentreStore;
-use wardwatch::config::{BrokerConfig, Secret};
-use wardwatch::publish::broker::{Broker, Role};
 use wardwatch::publish::link::Message;
-use wardwatch::wire::event::Event;
 use wardwatch::wire::status::{PeerState, PeerStatus};
 
 use crate::support::broker::Mosquitto;
 use crate::support::post::{
-    CAMERA, Client, NODE, Publisher, Running, WARD, camera_status, event_message, log, new_id, now, open_store, origin,
-    picture, picture_message, report, topics, until, with_picture,
+    CAMERA, Client, Publisher, Running, camera_status, log, new_id, now, open_store, picture, report, topics, until,
+    with_picture,
 };
 
 const QUOTA: u64 = 1 << 30;
 
-fn config(directory: &tempfile::TempDir, port: u16) -> BrokerConfig {
-    BrokerConfig { port, program: "mosquitto".into(), state_dir: directory.path().join("broker") }
-}
-
-async fn broker(directory: &tempfile::TempDir, port: u16) -> Broker {
-    Broker::start(&config(directory, port), WARD, NODE).await.expect("mosquitto starts")
-}
-
-fn event() -> Event {
-    Event::new(&report(&new_id(), Phase::Started), 1, 1, &origin())
-}
-
 fn to(topic: String) -> Message {
     Message { topic, payload: "{}".into(), ..Default::default() }
-}
-
-#[tokio::test]
-async fn each_role_can_write_its_own_topics_and_no_other() {
-    let directory = tempfile::tempdir().expect("dir");
-    let broker = broker(&directory, 0).await;
-    // mosquitto 2.0.11 hangs up on whoever was refused, so every attempt has a connection of its own.
-    let refused = async |role: Role, topic: &str| {
-        let mut client = Client::connect(broker.mqtt(role)).await.expect("connects");
-        client.publish(to(topic.to_owned())).await.is_some_and(|r| r.permanent)
-    };
-    let t = topics();
-    let camera = CAMERA.parse().expect("valid");
-    let command = t.receipt().replace("receipt", "command");
-    let other_node = t.status().replace(NODE, "node-2");
-    for topic in [t.receipt(), command.clone(), other_node, t.centre_status(), "elsewhere".into()] {
-        assert!(refused(Role::Node, &topic).await, "a node may not write {topic}");
-    }
-    for topic in [t.event(&camera), t.status(), "elsewhere".into()] {
-        assert!(refused(Role::Centre, &topic).await, "the centre may not write {topic}");
-    }
-    for topic in [t.event(&camera), t.receipt(), t.centre_status()] {
-        assert!(refused(Role::Watch, &topic).await, "a watching person may not write {topic}");
-    }
-    for topic in [t.receipt(), command, t.centre_status()] {
-        assert!(!refused(Role::Centre, &topic).await, "the centre must write {topic}");
-    }
-    // A watching person hears the event, and not the picture before it.
-    let mut watch = Client::connect(broker.mqtt(Role::Watch)).await.expect("connects");
-    let mut node = Client::connect(broker.mqtt(Role::Node)).await.expect("connects");
-    watch.subscribe(&["#".into()]).await;
-    let (event, snapshot) = (event(), picture(500));
-    assert_eq!(node.publish(picture_message(&event.id, &snapshot)).await, None);
-    assert_eq!(node.publish(event_message(&event)).await, None);
-    let (topic, ..) = watch.hear("anything of a camera", |topic, _| topic.contains("/camera/")).await;
-    assert!(topic.ends_with("/event"), "{topic}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,107 +47,6 @@ async fn a_row_that_the_access_list_forbids_is_parked_and_the_others_go_on() {
     .await;
     publisher.kill().await;
     centre.stop().await.expect("stops");
-}
-
-#[tokio::test]
-async fn a_stranger_is_refused_and_no_password_can_be_seen() {
-    let directory = tempfile::tempdir().expect("dir");
-    let broker = broker(&directory, 0).await;
-    for password in [None, Some(Secret::new("wrong"))] {
-        let mqtt = wardwatch::config::MqttConfig { password, ..broker.mqtt(Role::Node) };
-        let e = Client::connect(mqtt).await.err().expect("refused");
-        assert_eq!(e.kind(), ErrorKind::Unauthorized, "{e}");
-    }
-    let command = std::fs::read(format!("/proc/{}/cmdline", broker.pid().expect("runs"))).expect("readable");
-    let command = String::from_utf8_lossy(&command).into_owned();
-    for role in [Role::Node, Role::Centre, Role::Watch] {
-        let mqtt = broker.mqtt(role);
-        let password = mqtt.password.as_ref().expect("has one").expose();
-        assert!(password.len() >= 32 && !command.contains(password));
-        assert!(!format!("{mqtt:?}").contains(password));
-        let users = std::fs::read_to_string(directory.path().join("broker/users")).expect("readable");
-        assert!(!users.contains(password), "hashed");
-    }
-    for entry in std::fs::read_dir(directory.path().join("broker")).expect("there") {
-        let entry = entry.expect("readable");
-        let mode = entry.metadata().expect("readable").permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600, "{}", entry.path().display());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_supervised_broker_that_is_killed_comes_back_and_nothing_is_lost() {
-    log();
-    let directory = tempfile::tempdir().expect("dir");
-    let broker = broker(&directory, 0).await;
-    let (node_mqtt, centre_mqtt) = (broker.mqtt(Role::Node), broker.mqtt(Role::Centre));
-    let pid = broker.pid().expect("runs");
-    let pid_file = directory.path().join("broker/mosquitto.pid");
-    let (stop, stopping) = watch::channel(false);
-    let supervisor = tokio::spawn(broker.run(stopping));
-    let (store, _) = open_store(directory.path(), QUOTA);
-    let mut publisher = Publisher::start(store.clone(), node_mqtt);
-    let centre = Running::start(&directory.path().join("centre"), centre_mqtt);
-    publisher.until_health("the centre is seen", |h| h.centre_online).await;
-    for n in 0..60 {
-        if n == 30 {
-            kill(pid);
-        }
-        let snapshot = picture(2000);
-        let r = with_picture(report(&new_id(), Phase::Started), &snapshot);
-        store.commit(r, Some(snapshot), now()).await.expect("commits");
-    }
-    until("there is another process", || async {
-        std::fs::read_to_string(&pid_file).is_ok_and(|p| p != pid.to_string())
-    })
-    .await;
-    publisher.drained().await;
-    assert_eq!(centre.centre.store().events(1000).await.expect("readable").len(), 60);
-    publisher.stop().await.expect("stops");
-    centre.stop().await.expect("stops");
-    stop.send(true).expect("runs");
-    supervisor.await.expect("ends");
-    assert!(!pid_file.exists(), "stopped in order");
-}
-
-fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
-}
-
-#[tokio::test]
-async fn what_a_killed_node_left_running_is_ended_at_the_next_start() {
-    let directory = tempfile::tempdir().expect("dir");
-    let first = broker(&directory, 0).await;
-    let (pid, port) = (first.pid().expect("runs"), first.port());
-    let password = first.mqtt(Role::Watch).password;
-    // As kill -9 of the node would: nobody ends the child.
-    std::mem::forget(first);
-    let second = broker(&directory, port).await;
-    assert_ne!(second.pid(), Some(pid));
-    assert!(std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty(), "the old one is gone");
-    assert_eq!(second.mqtt(Role::Watch).password, password, "a watching person keeps theirs");
-    Client::connect(second.mqtt(Role::Node)).await.expect("connects");
-}
-
-#[tokio::test]
-async fn a_pid_that_belongs_to_someone_else_is_not_touched() {
-    let directory = tempfile::tempdir().expect("dir");
-    std::fs::create_dir_all(directory.path().join("broker")).expect("made");
-    std::fs::write(directory.path().join("broker/mosquitto.pid"), std::process::id().to_string()).expect("written");
-    broker(&directory, 0).await;
-}
-
-#[tokio::test]
-async fn a_taken_port_and_a_missing_mosquitto_are_said_plainly() {
-    let directory = tempfile::tempdir().expect("dir");
-    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("binds");
-    let port = taken.local_addr().expect("bound").port();
-    let e = Broker::start(&config(&directory, port), WARD, NODE).await.err().expect("refused");
-    assert!(e.kind() == ErrorKind::Unavailable && e.to_string().contains("is taken"), "{e}");
-    let missing = BrokerConfig { program: "/nowhere/mosquitto".into(), ..config(&directory, 0) };
-    let e = Broker::start(&missing, WARD, NODE).await.err().expect("refused");
-    assert!(e.kind() == ErrorKind::NotFound && e.to_string().contains("apt-get install mosquitto"), "{e}");
 }
 
 /// Commits a picture too large for the broker between two small ones; the large one is parked, the rest arrives.
@@ -292,6 +140,49 @@ async fn a_node_says_that_it_is_there_that_it_stops_and_that_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_cameras_leave_room_for_events() {
+    let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
+    let (store, _) = open_store(directory.path(), QUOTA);
+    let centre = Running::start(&directory.path().join("centre"), broker.mqtt());
+    let mut publisher = Publisher::start(store.clone(), broker.mqtt());
+    publisher.until_health("the centre is seen", |h| h.centre_online).await;
+    let name = |n: usize| format!("camera-{n}").parse().expect("valid");
+    let cameras = (0..700).map(|n| (name(n), camera_status("online", &publisher.boot_id))).collect();
+    publisher.cameras.send_replace(cameras);
+    store.commit(report(&new_id(), Phase::Started), None, now()).await.expect("commits");
+    publisher.drained().await;
+    until("all cameras are online", || async {
+        let cameras = centre.centre.store().cameras().await.expect("readable");
+        cameras.iter().filter(|c| c.current).count() == 700
+    })
+    .await;
+    assert!(publisher.health.borrow().trouble.is_none());
+    publisher.stop().await.expect("stops");
+    centre.stop().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_centres_of_one_ward_the_younger_yields() {
+    let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
+    let first = Running::start(&directory.path().join("a"), broker.mqtt());
+    first.connected().await;
+    let second = Running::start(&directory.path().join("b"), broker.mqtt());
+    let mut health = second.centre.health();
+    let told = health.wait_for(|h| h.trouble.as_ref().is_some_and(|t| t.contains("was first")));
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("in time").expect("running");
+    assert!(first.centre.health().borrow().connected);
+    // The first one has the last word on the topic, and goes on.
+    let (store, _) = open_store(directory.path(), QUOTA);
+    let publisher = Publisher::start(store.clone(), broker.mqtt());
+    store.commit(report(&new_id(), Phase::Started), None, now()).await.expect("commits");
+    publisher.drained().await;
+    assert_eq!(first.centre.store().events(10).await.expect("readable").len(), 1);
+    publisher.stop().await.expect("stops");
+    second.kill().await;
+    first.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_centre_rows_stay_and_stopping_does_not_wait() {
     let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
     let (store, _) = open_store(directory.path(), QUOTA);
@@ -302,4 +193,102 @@ async fn without_a_centre_rows_stay_and_stopping_does_not_wait() {
     publisher.until_health("the window is full", |h| h.depths.sent == 16 && h.depths.pending == 4).await;
     tokio::time::timeout(Duration::from_secs(3), publisher.stop()).await.expect("does not wait").expect("stops");
     assert_eq!(store.depths().await.expect("readable").pending, 20);
+}
+
+/// Passes bytes from clients to `port` at `bytes_per_second`, as a poor line would, and back at once; returns its port.
+async fn slow_line(port: u16, bytes_per_second: usize) -> u16 {
+    const TICK: Duration = Duration::from_millis(20);
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("binds");
+    let own = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let broker = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("there");
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_broker, mut to_broker) = broker.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_broker, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut chunk = vec![0; bytes_per_second / 50];
+                let mut ticks = tokio::time::interval(TICK);
+                while let Ok(n @ 1..) = from_client.read(&mut chunk).await {
+                    ticks.tick().await;
+                    to_broker.write_all(&chunk[..n]).await.expect("there");
+                }
+            });
+        }
+    });
+    own
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_slow_line_nothing_is_sent_twice() {
+    let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
+    let (store, _) = open_store(directory.path(), QUOTA);
+    let centre = Running::start(&directory.path().join("centre"), broker.mqtt());
+    centre.connected().await;
+    let mut watch = Client::connect(broker.mqtt()).await.expect("connects");
+    watch.subscribe(&["wardwatch/v1/+/+/camera/+/snapshot/+".into()]).await;
+    let mut ids = BTreeSet::new();
+    for _ in 0..20 {
+        let (id, snapshot) = (new_id(), picture(50_000));
+        let r = with_picture(report(&id, Phase::Started), &snapshot);
+        store.commit(r, Some(snapshot), now()).await.expect("commits");
+        ids.insert(id);
+    }
+    // A megabyte takes four seconds; receipts are missed after one.
+    let mut mqtt = broker.mqtt();
+    mqtt.port = Some(slow_line(broker.port, 250_000).await);
+    let publisher = Publisher::start_with(store.clone(), mqtt, Duration::from_secs(1));
+    while !ids.is_empty() {
+        let (topic, ..) = watch.hear("a picture", |_, _| true).await;
+        let id = topic.rsplit('/').next().expect("its event");
+        assert!(ids.remove(id), "{topic} came twice");
+    }
+    publisher.drained().await;
+    publisher.kill().await;
+    centre.stop().await.expect("stops");
+}
+
+/// Runs openssl, which makes what the tests of encryption need.
+fn openssl(directory: &std::path::Path, arguments: &str) {
+    let output = std::process::Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(directory)
+        .output()
+        .expect("openssl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn an_encrypted_connection_needs_a_certificate_of_the_right_authority() {
+    let directory = tempfile::tempdir().expect("dir");
+    for ca in ["ca", "other"] {
+        let make = format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={ca} -keyout {ca}.key -out {ca}.pem"
+        );
+        openssl(directory.path(), &make);
+    }
+    std::fs::write(directory.path().join("ext"), "subjectAltName=DNS:localhost").expect("written");
+    openssl(
+        directory.path(),
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout broker.key -out broker.csr",
+    );
+    openssl(
+        directory.path(),
+        "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out broker.pem",
+    );
+    let at = |name: &str| directory.path().join(name);
+    let tls = format!("certfile {}\nkeyfile {}", at("broker.pem").display(), at("broker.key").display());
+    let broker = Mosquitto::start(&tls);
+    let mqtt = |ca: &str| wardwatch::config::MqttConfig {
+        host: "localhost".into(),
+        tls: true,
+        ca: Some(at(ca)),
+        ..broker.mqtt()
+    };
+    let mut client = Client::connect(mqtt("ca.pem")).await.expect("connects");
+    assert_eq!(client.publish(to("wardwatch/v1/x".into())).await, None);
+    let e = Client::connect(mqtt("other.pem")).await.err().expect("refused");
+    assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
+    let e = Client::connect(mqtt("missing.pem")).await.err().expect("refused");
+    assert_eq!(e.kind(), ErrorKind::Config, "{e}");
 }

@@ -45,8 +45,8 @@ pub struct DemoOptions {
 pub fn demo(options: &DemoOptions) -> Result<bool> {
     let screen = Screen::new();
     screen.say("wardwatch: chạy thử với bốn camera mẫu / demo with four sample cameras");
-    let state_dir = fresh_dir(&options.state_dir)?;
     let cameras = sample_cameras()?;
+    let state_dir = fresh_dir(&options.state_dir)?;
     let config = write_config(&state_dir, &cameras)?;
     screen.say(&format!("cấu hình / configuration: {}", config.display()));
     let site = load_site(&config)?;
@@ -89,18 +89,35 @@ pub fn demo(options: &DemoOptions) -> Result<bool> {
 
 type Sample = (SampleCamera, JoinHandle<()>);
 
+/// Says that a directory is the demo's own and may be emptied.
+const MARKER: &str = "made-by-wardwatch-demo";
+
+/// An empty directory. One that the demo has not made itself is never emptied.
 fn fresh_dir(dir: &Path) -> Result<PathBuf> {
     let failed = |e| Error::io("the demo's directory cannot be used", dir, e).hint("choose another with --state-dir");
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
-        _ => {}
+    if dir.join(MARKER).exists() {
+        std::fs::remove_dir_all(dir).map_err(failed)?;
     }
     std::fs::create_dir_all(dir).map_err(failed)?;
+    if std::fs::read_dir(dir).map_err(failed)?.next().is_some() {
+        return Err(Error::new(ErrorKind::Invalid, "this directory is not empty and not the demo's")
+            .at(dir.display())
+            .hint("choose another with --state-dir"));
+    }
+    std::fs::write(dir.join(MARKER), "").map_err(failed)?;
     std::fs::canonicalize(dir).map_err(failed)
 }
 
 fn sample_cameras() -> Result<Vec<Sample>> {
-    let load = |name: &str, codec| Footage::load(&Path::new(FOOTAGE_DIR).join(name), codec);
+    let load = |name: &str, codec| {
+        let path = Path::new(FOOTAGE_DIR).join(name);
+        if !path.is_file() {
+            return Err(Error::new(ErrorKind::NotFound, "the sample footage is not there")
+                .at(path.display())
+                .hint("run `make setup` (or `make demo`) in the directory of the project"));
+        }
+        Footage::load(&path, codec)
+    };
     let street = load("street-h264.mp4", Codec::H264)?;
     let small = load("street-360p.mp4", Codec::H264)?;
     let hevc = load("street-h265.mp4", Codec::H265)?;
@@ -155,6 +172,8 @@ fn how_to_watch(broker: &Broker, screen: &Screen) {
         user = Role::Watch.user(),
     ));
     screen.say("  (ảnh / pictures: -t 'wardwatch/v1/+/+/camera/+/snapshot/+' -C 1 -N > shot.jpg)");
+    screen.say("mỗi dòng EVENT: … độ trễ từ khi khung hình tới nút đến khi trung tâm lưu xong (ms)");
+    screen.say("each EVENT line: … ms from the frame's arrival at the node to the centre's commit");
     screen.say("Ctrl-C để dừng / to stop");
 }
 

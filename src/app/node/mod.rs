@@ -25,7 +25,7 @@ use crate::config::{CamerasDocument, DetectConfig, MqttConfig, NodeConfig, Wardw
 use crate::link::observe;
 use crate::publish;
 use crate::publish::presence::CameraStatuses;
-use crate::store::{Settings, Store};
+use crate::store::{BALLAST, Settings, Store};
 use crate::wire::event::Origin;
 use crate::wire::ipc::{PROTOCOL, WorkerSetup};
 use crate::wire::topic::NodeTopics;
@@ -33,6 +33,9 @@ use dump::Dump;
 use fleet::Fleet;
 use process::WorkerProcess;
 use sink::Sink;
+
+/// How long open HTTP requests may take when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Everything a node is started with.
 pub struct NodeOptions {
@@ -54,12 +57,21 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut document = load_cameras(&node.cameras, &site.detect)?;
     let listener = observe::bind(node.listen, "node").await?;
+    private_dir(&node.state_dir)?;
     let run_dir = private_dir(&node.state_dir.join("run"))?;
     let origin = origin(&site, &node, clock.as_ref())?;
     tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
 
-    let settings = Settings { origin: origin.clone(), snapshot_quota_bytes: node.snapshot_quota_bytes };
+    let settings =
+        Settings { origin: origin.clone(), snapshot_quota_bytes: node.snapshot_quota_bytes, ballast_bytes: BALLAST };
     let (store, writer, opened) = Store::open(&node.state_dir.join("node.db"), settings, clock.now())?;
+    if let Some(path) = &opened.quarantined {
+        tracing::error!(
+            "the node's database was damaged; it was put aside as {}, {} waiting rows were taken over",
+            path.display(),
+            opened.salvaged
+        );
+    }
     if opened.waiting > 0 {
         tracing::info!(rows = opened.waiting, "rows of the last run wait for the centre");
     }
@@ -72,7 +84,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
-    let publishing = tokio::spawn(publish::run(
+    let mut publishing = tokio::spawn(publish::run(
         mqtt,
         publish::Settings {
             topics: NodeTopics::new(&site.ward, &node.name),
@@ -90,7 +102,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         },
     ));
 
-    let sink = Sink::new(store.clone(), clock, origin, statuses);
+    let sink = Sink::new(store.clone(), clock.clone(), origin, statuses);
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -99,11 +111,18 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
     let serving = tokio::spawn(door);
 
+    let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
+    let mut published = None;
     loop {
         tokio::select! {
             () = stopped(&mut shutdown) => break,
+            // It ends before it is told to only when it cannot go on; the next start checks the store.
+            ended = &mut publishing => {
+                published = Some(ended);
+                break;
+            }
             changed = reload.changed() => {
                 if changed.is_err() {
                     stopped(&mut shutdown).await;
@@ -118,13 +137,34 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     }
 
     fleet.stop().await;
+    pruning.abort();
     publish_stop.send_replace(true);
-    report("publishing", publishing.await);
-    report("the HTTP door", serving.await);
+    let published = match published {
+        Some(ended) => ended,
+        None => publishing.await,
+    };
+    // A client that never finishes its request must not hold the stop up.
+    if let Ok(served) = tokio::time::timeout(FAREWELL, serving).await {
+        report("the HTTP door", served);
+    }
     drop(store);
     tokio::task::spawn_blocking(move || join(writer)).await.ok();
     tracing::info!("node stopped");
-    Ok(())
+    published.unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "publishing failed").source(e)))
+}
+
+/// Forgets, once an hour, events that the centre has had for long enough.
+async fn prune(store: Store, clock: Arc<dyn Clock>, days: u32) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hourly.tick().await;
+        let before = clock.now().wall_ms - i64::from(days) * 24 * 3600 * 1000;
+        match store.prune(before).await {
+            Ok(0) => {}
+            Ok(events) => tracing::info!(events, "old events are forgotten on this machine; the centre has them"),
+            Err(e) => tracing::warn!("old events are not forgotten: {e}"),
+        }
+    }
 }
 
 fn report(what: &str, ended: std::result::Result<Result<()>, tokio::task::JoinError>) {
@@ -176,7 +216,8 @@ fn reread(path: &Path, detect: &DetectConfig, current: &CamerasDocument) -> Opti
         }
         Ok(newer) if newer.revision <= current.revision => {
             tracing::error!(
-                "the cameras document is not applied: it changed but its revision is {}, not more than {}; raise it",
+                "the cameras document is not applied: it (or a secret it names) changed but its revision is {}, not more than {}; \
+                 raise it",
                 newer.revision,
                 current.revision
             );

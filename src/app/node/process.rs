@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::dump::Dump;
 use super::sink::Sink;
+use crate::app::telemetry;
 use crate::base::types::{CameraId, Phantom};
 use crate::base::{Error, ErrorKind, Result};
 use crate::config::Camera;
@@ -117,6 +118,9 @@ impl WorkerProcess {
             .arg("worker")
             .arg("--socket")
             .arg(path)
+            .env(tracing_subscriber::EnvFilter::DEFAULT_ENV, telemetry::filter())
+            // Ctrl-C in a terminal goes to the whole group; a worker stops when its node says so.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)

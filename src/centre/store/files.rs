@@ -1,6 +1,7 @@
 //! Content-addressed picture files: `snapshots/ab/cd/<sha256>.jpg`. Written beside, synced, renamed, directory synced:
 //! a file under its final name is whole.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,35 +25,39 @@ impl Files {
         self.0.join(&sha256[..2]).join(&sha256[2..4]).join(format!("{sha256}.jpg"))
     }
 
-    /// Writes a picture unless it is there; afterwards it survives a power cut.
-    pub(super) fn keep(&self, sha256: &str, jpeg: &[u8]) -> Result<PathBuf> {
-        let path = self.path(sha256);
-        if std::fs::metadata(&path).is_ok_and(|m| m.len() == jpeg.len() as u64) {
-            return Ok(path);
-        }
-        let directory = path.parent().unwrap_or(&self.0);
-        let fresh = !directory.exists();
-        private_directory(directory)?;
-        let beside = directory.join(format!(".{sha256}.part"));
-        let write = || {
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
-            file.write_all(jpeg)?;
-            file.sync_data()?;
-            std::fs::rename(&beside, &path)?;
-            sync(directory)?;
-            if fresh {
-                directory.ancestors().skip(1).take(2).try_for_each(sync)?;
+    /// Writes those pictures that are not there; afterwards all of them survive a power cut. Directories are synced
+    /// once for all.
+    pub(super) fn keep<'a>(&self, pictures: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<()> {
+        let mut touched = BTreeSet::new();
+        for (sha256, jpeg) in pictures {
+            let path = self.path(sha256);
+            if std::fs::metadata(&path).is_ok_and(|m| m.len() == jpeg.len() as u64) {
+                continue;
             }
-            Ok(())
-        };
-        if let Err(e) = write() {
-            std::fs::remove_file(&beside).ok();
-            return Err(Error::io("cannot write a picture", &path, e));
+            let directory = path.parent().unwrap_or(&self.0);
+            let fresh = !directory.exists();
+            private_directory(directory)?;
+            write(&directory.join(format!(".{sha256}.part")), &path, jpeg)?;
+            touched.extend(directory.ancestors().take(if fresh { 3 } else { 1 }).map(Path::to_owned));
         }
-        Ok(path)
+        touched.iter().try_for_each(|directory| sync(directory))
     }
 }
 
-fn sync(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
+fn write(beside: &Path, path: &Path, jpeg: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(beside)?;
+        file.write_all(jpeg)?;
+        file.sync_data()?;
+        std::fs::rename(beside, path)
+    };
+    write().map_err(|e| {
+        std::fs::remove_file(beside).ok();
+        Error::io("cannot write a picture", path, e)
+    })
+}
+
+fn sync(directory: &Path) -> Result<()> {
+    let synced = File::open(directory).and_then(|d| d.sync_all());
+    synced.map_err(|e| Error::io("cannot sync the directory", directory, e))
 }

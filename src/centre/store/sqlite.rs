@@ -35,12 +35,22 @@ pub type Writer = thread::Writer<Database>;
 
 /// The database on its thread. Only the store's own calls see it.
 pub struct Database {
+    path: PathBuf,
     connection: Connection,
     files: Files,
     _lock: std::fs::File,
 }
 
 impl thread::Database for Database {
+    fn suspect(&mut self) {
+        shared::suspect(&self.path);
+    }
+
+    // The nodes keep what the centre cannot.
+    fn exhausted(&mut self) {
+        shared::shrink_log(&self.connection);
+    }
+
     fn close(self) {
         if let Err((_, e)) = self.connection.close() {
             tracing::warn!(error = %e, "the database did not close cleanly; it is checked at the next start");
@@ -52,9 +62,10 @@ impl SqliteStore {
     /// Opens `<directory>/centre.db` and `<directory>/snapshots`. The path is where a corrupt database was put.
     /// Errors: see [`shared::open`].
     pub fn open(directory: &Path, now_ms: i64) -> Result<(Self, Writer, Option<PathBuf>)> {
-        let opened = shared::open(&directory.join("centre.db"), SCHEMA, now_ms)?;
+        let path = directory.join("centre.db");
+        let opened = shared::open(&path, SCHEMA, now_ms)?;
         let files = Files::new(directory.join("snapshots"))?;
-        let database = Database { connection: opened.connection, files, _lock: opened.lock };
+        let database = Database { path, connection: opened.connection, files, _lock: opened.lock };
         let (handle, writer) = thread::pair(database);
         Ok((Self { handle }, writer, opened.quarantined))
     }
@@ -104,11 +115,10 @@ const EVENT: &str = "SELECT e.node, r.json, e.snapshot, e.first_committed_ms, e.
 impl Database {
     fn commit(&mut self, batch: &[Item], now_ms: i64) -> Result<Vec<Outcome>> {
         // Files first: a row without its file would be a lie, a file without its row is merely repeated.
-        for item in batch {
-            if let Item::Snapshot { sha256, jpeg, .. } = item {
-                self.files.keep(sha256, jpeg)?;
-            }
-        }
+        self.files.keep(batch.iter().filter_map(|item| match item {
+            Item::Snapshot { sha256, jpeg, .. } => Some((sha256.as_str(), &jpeg[..])),
+            _ => None,
+        }))?;
         let Self { connection, files, .. } = self;
         durable(connection, COMMIT, |tx| batch.iter().map(|item| commit_one(tx, files, item, now_ms)).collect())
     }

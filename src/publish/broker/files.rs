@@ -74,9 +74,9 @@ pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// Writes configuration and access list.
-pub(super) fn write_all(directory: &Path, port: u16, ward: &str, node: &str) -> Result<()> {
+pub(super) fn write_all(directory: &Path, port: u16, ward: &str, node: &str, pictures: bool) -> Result<()> {
     write_private(&directory.join(CONFIG), config(directory, port).as_bytes())?;
-    write_private(&directory.join(ACCESS), access(ward, node).as_bytes())
+    write_private(&directory.join(ACCESS), access(ward, node, pictures).as_bytes())
 }
 
 /// Writes the users with hashed passwords. `mosquitto_passwd` hashes in place, so no password stands on a command line.
@@ -130,9 +130,10 @@ log_timestamp false
     )
 }
 
-fn access(ward: &str, node: &str) -> String {
+fn access(ward: &str, node: &str, pictures: bool) -> String {
     let ward = format!("{ROOT}/{ward}");
     let own = format!("{ward}/{node}");
+    let pictures = if pictures { format!("topic read {ward}/+/camera/+/snapshot/+\n") } else { String::new() };
     format!(
         "user {node_user}
 topic readwrite {own}/status
@@ -156,7 +157,7 @@ topic read {ward}/+/status
 topic read {ward}/+/event
 topic read {ward}/+/camera/+/status
 topic read {ward}/+/camera/+/event
-",
+{pictures}",
         node_user = Role::Node.user(),
         centre_user = Role::Centre.user(),
         watch_user = Role::Watch.user(),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wardwatch::config::MqttConfig;
 
+use super::wait::until;
+
 pub struct Mosquitto {
     directory: tempfile::TempDir,
     pub port: u16,
@@ -45,13 +47,9 @@ impl Mosquitto {
             .spawn()
             .expect("mosquitto is installed");
         self.child = Some(child);
-        for _ in 0..2000 {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("mosquitto does not listen");
+        until("mosquitto listens", Duration::from_secs(20), || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+        });
     }
 
     /// kill -9.

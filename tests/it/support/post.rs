@@ -101,7 +101,7 @@ pub fn with_picture(mut report: EventReport, snapshot: &Snapshot) -> EventReport
 
 /// Opens a store with its thread.
 pub fn open_store(directory: &Path, quota: u64) -> (Store, OpenReport) {
-    let settings = Settings { origin: origin(), snapshot_quota_bytes: quota };
+    let settings = Settings { origin: origin(), snapshot_quota_bytes: quota, ballast_bytes: 8 << 20 };
     let (store, writer, report) = Store::open(&directory.join("node.db"), settings, now()).expect("opens");
     std::thread::spawn(move || writer.run());
     (store, report)
@@ -221,12 +221,8 @@ pub fn camera_status(state: &str, boot_id: &str) -> CameraStatus {
 }
 
 /// Waits for a condition; panics when it does not come true in time.
-pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl FnMut() -> F) {
+    super::wait::until_async(what, PATIENCE, holds).await;
 }
 
 /// A bare client of the broker.
