@@ -57,8 +57,9 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Packets, but no frame for this long: what comes cannot be decoded. Cameras set to save disk send a keyframe every ten
 /// seconds, and not all of them begin with one.
 pub const UNDECODABLE: Duration = Duration::from_secs(15);
-/// Between tries with a refused password: cameras lock an account that is tried too often.
-pub const AUTH_RETRY: Duration = Duration::from_secs(60);
+/// Before the next try with a refused password, by how often it was refused: a camera that is just starting refuses
+/// once, and cameras lock an account that is tried a few times in half an hour.
+pub const AUTH_RETRY: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900)];
 /// Between TCP probes of an address that is down.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(2500);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -90,6 +91,8 @@ pub struct StreamHealth {
     fault: Option<Fault>,
     since: Duration,
     failures: u32,
+    /// Times in a row that the password was refused.
+    refusals: usize,
     /// A probe has found the address closed, and none has found it open since.
     down: bool,
     reconnects: u64,
@@ -107,6 +110,7 @@ impl StreamHealth {
             fault: None,
             since: now,
             failures: 0,
+            refusals: 0,
             down: false,
             reconnects: 0,
             last_packet: now,
@@ -148,6 +152,7 @@ impl StreamHealth {
             Input::Frame => {
                 self.last_frame = now;
                 if matches!(self.phase, Phase::Streaming { .. }) {
+                    self.refusals = 0;
                     self.report(CameraState::Online, None, now, &mut actions);
                 }
             }
@@ -225,7 +230,10 @@ impl StreamHealth {
         let exponent = self.failures.saturating_sub(1).min(6);
         let backoff = (BACKOFF_MIN * 2u32.pow(exponent)).min(BACKOFF_MAX);
         let (wait, probe) = match fault.kind {
-            FaultKind::AuthFailed => (AUTH_RETRY, false),
+            FaultKind::AuthFailed => {
+                self.refusals += 1;
+                (AUTH_RETRY[self.refusals.min(AUTH_RETRY.len()) - 1], false)
+            }
             FaultKind::Unreachable => (backoff, true),
             _ => (backoff, false),
         };
@@ -305,17 +313,23 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_password_is_tried_once_a_minute_and_never_probed() {
+    fn a_refused_password_is_tried_ever_more_rarely_and_never_probed() {
         let mut health = StreamHealth::new(3, s(0));
         health.step(Input::Tick, s(0));
-        for round in 0..3 {
-            let now = s(1 + round * 100);
+        let mut now = s(1);
+        for least in [AUTH_RETRY[0], AUTH_RETRY[1], AUTH_RETRY[2], AUTH_RETRY[2]] {
             health.step(Input::Fault(Fault::new(FaultKind::AuthFailed, "")), now);
             assert_eq!(health.state(), CameraState::AuthFailed);
-            assert!(!health.step(Input::Tick, now + s(59)).contains(&Action::Connect));
-            let waited = wait_for(&mut health, &Action::Connect, now + s(59), s(30));
-            assert!(waited + s(59) >= AUTH_RETRY);
+            assert_eq!(health.step(Input::Tick, now + least - s(1)), []);
+            let waited = least - s(1) + wait_for(&mut health, &Action::Connect, now + least - s(1), least);
+            assert!(waited >= least);
+            now += waited;
         }
+        // One that works again is not remembered for its past.
+        health.step(Input::Packet, now);
+        health.step(Input::Frame, now);
+        health.step(Input::Fault(Fault::new(FaultKind::AuthFailed, "")), now);
+        wait_for(&mut health, &Action::Connect, now, AUTH_RETRY[1]);
     }
 
     #[test]

@@ -55,7 +55,8 @@ struct Verdict {
 
 /// Requests that may go out before the camera has described its streams: OPTIONS, DESCRIBE, DESCRIBE with the password,
 /// and once more for a nonce that has just run out. Left alone, rtspsrc 1.22 sends a refused password eight times in a
-/// row, and cameras lock an account after five to seven.
+/// row, and cameras lock an account after five to seven. After a redirection none is left for a password, so that no camera
+/// can have it sent to another host.
 const REQUESTS_TO_DESCRIBE: u32 = 4;
 /// Requests from then to the first packet: SETUP twice (with the password, over TCP after UDP), PLAY twice, TEARDOWN.
 const REQUESTS_TO_PLAY: u32 = 5;

@@ -256,11 +256,21 @@ fn a_wrong_password_is_shown_rarely() {
     assert!((1..=3).contains(&camera.passwords.load(Ordering::Relaxed)), "{:?}", camera.passwords);
     // The supervisor repeats its report every ten seconds: after the next one it has seen the new time.
     let reports = watched.reports().len();
-    clock.advance(AUTH_RETRY - Duration::from_secs(1));
+    clock.advance(AUTH_RETRY[0] - Duration::from_secs(1));
     watched.until("another report", || watched.reports().len() > reports);
     assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
-    clock.advance(AUTH_RETRY);
+    clock.advance(AUTH_RETRY[0]);
     until("the next try", || camera.connections.load(Ordering::Relaxed) == 2);
+}
+
+#[test]
+fn a_redirection_takes_no_password_to_another_host() {
+    let other = BadCamera::start(Bad::Status(401));
+    let camera = BadCamera::start(Bad::Redirects(other.port));
+    let (user, password) = (Some("viewer".into()), Some("secret".into()));
+    let watched = Watched::start(Endpoint { user, password, ..endpoint(camera.url()) });
+    watched.until("a fault", || !watched.faults().is_empty());
+    assert_eq!(other.passwords.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -183,6 +183,8 @@ pub enum Bad {
     HangsUp,
     /// Answers DESCRIBE with this status.
     Status(u16),
+    /// Sends whoever asks to another port.
+    Redirects(u16),
     /// Refuses the transport it is asked for.
     OtherTransport,
     /// Answers with bytes that are no RTSP.
@@ -327,6 +329,9 @@ impl Session {
                     _ => "",
                 };
                 format!("RTSP/1.0 {code} No\r\n{sequence}\r\n{challenge}\r\n").into_bytes()
+            }
+            (Bad::Redirects(port), _) => {
+                format!("RTSP/1.0 302 No\r\n{sequence}\r\nLocation: rtsp://127.0.0.1:{port}/x\r\n\r\n").into_bytes()
             }
             (_, "DESCRIBE") => ok("Content-Type: application/sdp\r\n", &self.description()),
             (Bad::OtherTransport, "SETUP") => format!("RTSP/1.0 461 No\r\n{sequence}\r\n\r\n").into_bytes(),
