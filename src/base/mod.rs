@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod error;
 pub mod geometry;
+pub mod recording;
 pub mod telemetry;
 pub mod types;
 

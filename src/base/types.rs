@@ -13,6 +13,8 @@ use super::clock::Stamp;
 use super::geometry::{PixelBox, Point, Polygon, RelativeBox};
 use super::{Error, ErrorKind, Result};
 
+pub use super::recording::{Fragment, Gap, GapReason, Segment, SegmentState};
+
 /// A class name of the detector, for example `person`.
 pub type Label = Arc<str>;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
+use super::record::{self, RecordingConfig};
 use super::rule::{self, KeyError, RuleCheck, RuleConfig, ScheduleConfig};
 use super::secret::{RawUrl, Secret, StreamUrl};
 use crate::base::Result;
@@ -73,6 +74,7 @@ pub struct Camera {
     pub sharing: Sharing,
     pub detect: StreamSource,
     pub record: Option<StreamSource>,
+    pub recording: RecordingConfig,
     /// Frames a second given to the detector.
     pub detect_fps: f32,
     /// Areas painted over before anything looks at the picture.
@@ -105,6 +107,7 @@ struct RawCamera {
     sharing: Sharing,
     detect: RawStream,
     record: Option<RawStream>,
+    recording: Option<Spanned<RecordingConfig>>,
     #[serde(default)]
     mask: Vec<RawMask>,
     #[serde(default)]
@@ -227,6 +230,7 @@ fn camera(doc: &Document, raw: RawCamera, schedules: &[ScheduleConfig], check: R
         sharing: raw.sharing,
         detect: stream(doc, &id, raw.detect)?,
         record: raw.record.map(|r| stream(doc, &id, r)).transpose()?,
+        recording: record::recording(doc, raw.recording).map_err(|e| e.camera(&id))?,
         detect_fps,
         masks,
         zones,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
+use super::record::{self, RawRecord, RecordConfig};
 use super::secret::Secret;
 use crate::base::Result;
 use crate::base::types::is_name;
@@ -171,6 +172,8 @@ pub struct NodeConfig {
     pub keep_events_days: u32,
     /// For developers: every worker message as JSON lines.
     pub ipc_dump: Option<PathBuf>,
+    /// `[record]`
+    pub record: RecordConfig,
     pub mqtt: Option<MqttConfig>,
 }
 
@@ -189,6 +192,7 @@ struct RawFile {
     detect: Option<DetectConfig>,
     track: Option<Spanned<TrackConfig>>,
     snapshot: Option<Spanned<SnapshotConfig>>,
+    record: Option<Spanned<RawRecord>>,
     broker: Option<BrokerConfig>,
     node: Option<Spanned<RawNode>>,
     centre: Option<Spanned<RawCentre>>,
@@ -284,7 +288,11 @@ pub fn load_site(path: &Path) -> Result<WardwatchConfig> {
             .hint("use an IANA name, for example \"Asia/Ho_Chi_Minh\""));
     }
     let embedded = raw.broker.is_some();
-    let node = raw.node.map(|n| node(&doc, n, embedded)).transpose()?;
+    if let (Some(record), None) = (&raw.record, &raw.node) {
+        return Err(doc.error(Some(record.span()), "only a node records: [record] needs [node]"));
+    }
+    let record = raw.record.map(Spanned::into_inner);
+    let node = raw.node.map(|n| node(&doc, n, record, embedded)).transpose()?;
     let centre = raw.centre.map(|c| centre(&doc, c, embedded)).transpose()?;
     if node.is_none() && centre.is_none() {
         return Err(doc.error(None, "neither [node] nor [centre] is here").hint("add the role this machine plays"));
@@ -325,7 +333,7 @@ fn named(doc: &Document, key: &str, raw: Spanned<String>) -> Result<String> {
         .hint("use 1 to 64 of a-z, 0-9 and -"))
 }
 
-fn node(doc: &Document, raw: Spanned<RawNode>, embedded: bool) -> Result<NodeConfig> {
+fn node(doc: &Document, raw: Spanned<RawNode>, record: Option<RawRecord>, embedded: bool) -> Result<NodeConfig> {
     let span = raw.span();
     let raw = raw.into_inner();
     let per_worker = raw.cameras_per_worker;
@@ -347,9 +355,11 @@ fn node(doc: &Document, raw: Spanned<RawNode>, embedded: bool) -> Result<NodeCon
             .error(Some(raw.name.span()), "no node may be called `centre`: the command centre's topics are")
             .hint("for example name = \"node-1\""));
     }
+    let state_dir = doc.resolve(&raw.state_dir);
     Ok(NodeConfig {
         name: named(doc, "node name", raw.name)?,
-        state_dir: doc.resolve(&raw.state_dir),
+        record: record::record(doc, record, &state_dir)?,
+        state_dir,
         cameras: doc.resolve(&raw.cameras),
         cameras_per_worker: per_worker.into_inner(),
         ring_bytes: raw.ring_mb.into_inner() << 20,

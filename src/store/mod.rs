@@ -1,4 +1,4 @@
-//! L2: the node's SQLite: events, outbox, phantoms; one writer thread.
+//! L2: the node's SQLite: events, outbox, phantoms, the index of recordings; one writer thread.
 //!
 //! An event revision and its picture are committed here before anything is published, and a row leaves the outbox only
 //! on the centre's receipt. Knows no MQTT, and never asks for the time.
@@ -6,6 +6,7 @@
 mod ballast;
 mod commit;
 mod outbox;
+mod recording;
 mod salvage;
 pub mod sqlite;
 pub mod thread;
@@ -29,7 +30,7 @@ use sqlite::Schema;
 pub const SCHEMA: Schema = Schema { fresh: include_str!("schema.sql"), upgrades: UPGRADES };
 
 /// Forward steps, oldest first: the first leads from version 1 to 2.
-const UPGRADES: &[&str] = &[];
+const UPGRADES: &[&str] = &[include_str!("upgrades/2.sql")];
 
 /// An alert goes ahead of the backlog for this long; later it takes its turn like the rest.
 pub const LIVE_FOR: Duration = Duration::from_secs(120);

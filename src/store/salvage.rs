@@ -1,5 +1,5 @@
 //! What can still be read of a corrupt database goes into the new one: events, pictures and rows that the centre has not
-//! receipted. Best effort: a damaged page costs the rows on it, not the others.
+//! receipted, and the index of recordings. Best effort: a damaged page costs the rows on it, not the others.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::sqlite::{durable, fault};
 use crate::base::Result;
 
 /// In the order of their references.
-const TABLES: [&str; 4] = ["event", "snapshot", "outbox", "phantoms"];
+const TABLES: [&str; 6] = ["event", "snapshot", "outbox", "phantoms", "segment", "gap"];
 
 /// Copies from `aside` into `fresh`; returns how many outbox rows came over. Fails only if `fresh` cannot be written.
 pub(super) fn salvage(aside: &Path, fresh: &mut Connection) -> Result<u64> {

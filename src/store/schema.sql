@@ -1,4 +1,4 @@
--- The node's database, version 1. A change here needs a step in `UPGRADES` (src/store/mod.rs); a test compares both ways.
+-- The node's database, version 2. A change here needs a step in `UPGRADES` (src/store/mod.rs); a test compares both ways.
 
 -- Counters and marks. `seq` (integer): the last sequence number given to a revision.
 CREATE TABLE meta (
@@ -71,3 +71,38 @@ CREATE TABLE phantoms (
   camera TEXT PRIMARY KEY,
   list TEXT NOT NULL                    -- JSON
 ) STRICT;
+
+-- Recorded files, as far as they were announced: the sidecar beside each file can rebuild its row.
+CREATE TABLE segment (
+  id INTEGER PRIMARY KEY,
+  camera TEXT NOT NULL,
+  path TEXT NOT NULL UNIQUE,            -- relative to the recording directory
+  stream TEXT NOT NULL CHECK (stream IN ('detect', 'record')),
+  codec TEXT NOT NULL CHECK (codec IN ('h264', 'h265', 'mjpeg')),
+  width INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  start_ms INTEGER NOT NULL,
+  end_ms INTEGER,                       -- none while it grows
+  start_mono_ns INTEGER NOT NULL,       -- compared within one boot of the machine only
+  boot_id TEXT NOT NULL,
+  bytes INTEGER NOT NULL,               -- of the whole file; 0 while it grows
+  sha256 TEXT,                          -- of the whole file
+  fragments INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'closed', 'recovered')),
+  held INTEGER NOT NULL DEFAULT 0       -- 1: retention leaves it
+) STRICT;
+CREATE INDEX segment_camera ON segment (camera, start_ms);
+CREATE INDEX segment_open ON segment (camera) WHERE state = 'open';
+CREATE INDEX segment_unheld ON segment (start_ms) WHERE held = 0 AND state <> 'open';
+
+-- Times of a camera without recording.
+CREATE TABLE gap (
+  id INTEGER PRIMARY KEY,
+  camera TEXT NOT NULL,
+  start_ms INTEGER NOT NULL,
+  end_ms INTEGER,                       -- none while it lasts
+  reason TEXT NOT NULL
+    CHECK (reason IN ('offline', 'paused', 'disk_full', 'node_down', 'schedule', 'codec_change', 'off'))
+) STRICT;
+CREATE INDEX gap_camera ON gap (camera, start_ms);
+CREATE INDEX gap_open ON gap (camera) WHERE end_ms IS NULL;

@@ -148,6 +148,7 @@ fn every_key_is_in_the_reference() {
         "[site]\nward = 'w'\n[snapshot]\nzz = 1\n".into(),
         "[site]\nward = 'w'\n[broker]\nzz = 1\n".into(),
         format!("{SITE}[node]\nzz = 1\n"),
+        format!("{node}[record]\nzz = 1\n"),
         format!("{SITE}[centre]\nzz = 1\n"),
         format!("{node}[node.mqtt]\nzz = 1\n"),
     ] {
@@ -160,6 +161,7 @@ fn every_key_is_in_the_reference() {
         "revision = 1\n[[camera]]\nzz = 1\n".into(),
         "revision = 1\n[[camera]]\nid = 'c'\n[camera.detect]\nzz = 1\n".into(),
         format!("{camera}[[camera.mask]]\nzz = 1\n"),
+        format!("{camera}[camera.recording]\nzz = 1\n"),
         format!("{camera}[[camera.zone]]\nzz = 1\n"),
         format!("{camera}[[camera.line]]\nzz = 1\n"),
     ];
@@ -190,6 +192,8 @@ fn a_wrong_site_file_says_where_and_how_to_mend_it() {
         (format!("{node}[snapshot]\nmax_width = 640\nquality = 101 #<<\n"), &["quality", "between 1 and 100"]),
         (format!("{node}[snapshot]\nmax_width = 10 #<<\n"), &["max_width"]),
         (format!("{node}[track]\nstationary_seconds = 5.0\nlost_seconds = 0.0 #<<\n"), &["lost_seconds"]),
+        (format!("{node}[record]\nsegment_seconds = 1 #<<\n"), &["segment_seconds", "between 2 and 600"]),
+        (format!("{SITE}[centre]\nstate_dir='c'\n[record] #<<\ndir = 'r'\n"), &["[record]", "[node]"]),
         (format!("{node}[node.mqtt] #<<\nhost = '192.168.1.5'\n"), &["192.168.1.5", "unencrypted", "tls = true"]),
         (
             format!("{node}[node.mqtt]\nhost='localhost'\npassword = '${{WARDWATCH_TEST_UNSET}}' #<<\n"),

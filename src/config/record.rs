@@ -1,0 +1,84 @@
+//! What is recorded and where: `[record]` of `wardwatch.toml` and `[camera.recording]` of `cameras.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::Document;
+use crate::base::Result;
+
+/// `[record]`: the same for all cameras of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordConfig {
+    /// Files lie in `<dir>/<camera>/<YYYYMMDD>/`.
+    pub dir: PathBuf,
+    /// A file ends at the first keyframe after so many seconds.
+    pub segment_seconds: u32,
+    /// This much of the disk stays free of recordings: the oldest leave.
+    pub disk_floor_bytes: u64,
+}
+
+/// What of a camera's stream goes to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// From a few seconds before an event until a few after it.
+    Events,
+    /// Everything.
+    Continuous,
+}
+
+/// `[camera.recording]`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordingConfig {
+    pub mode: RecordingMode,
+    /// Older files leave, unless they are held.
+    pub keep_days: f32,
+    /// The camera's files may take this much disk; the oldest leave.
+    pub max_gb: Option<f32>,
+}
+
+impl Default for RecordingConfig {
+    fn default() -> Self {
+        Self { mode: RecordingMode::Off, keep_days: 7.0, max_gb: None }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRecord {
+    dir: Option<PathBuf>,
+    segment_seconds: Option<Spanned<u32>>,
+    disk_floor_mb: Option<u64>,
+}
+
+/// `raw` validated, with its defaults for a node whose state is in `state_dir`.
+pub(super) fn record(doc: &Document, raw: Option<RawRecord>, state_dir: &Path) -> Result<RecordConfig> {
+    let raw = raw.unwrap_or_default();
+    if let Some(seconds) = raw.segment_seconds.as_ref().filter(|s| !(2..=600).contains(s.get_ref())) {
+        return Err(doc.error(Some(seconds.span()), "segment_seconds must be between 2 and 600"));
+    }
+    Ok(RecordConfig {
+        dir: raw.dir.map_or_else(|| state_dir.join("record"), |d| doc.resolve(&d)),
+        segment_seconds: raw.segment_seconds.map_or(10, Spanned::into_inner),
+        disk_floor_bytes: raw.disk_floor_mb.unwrap_or(2048) << 20,
+    })
+}
+
+/// `raw` validated.
+pub(super) fn recording(doc: &Document, raw: Option<Spanned<RecordingConfig>>) -> Result<RecordingConfig> {
+    let Some(raw) = raw else { return Ok(RecordingConfig::default()) };
+    let r = raw.get_ref();
+    if !(0.01..=3650.0).contains(&r.keep_days) {
+        return Err(doc.error(Some(doc.key_span(&raw.span(), "keep_days")), "keep_days must be between 0.01 and 3650"));
+    }
+    if r.max_gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
+        return Err(doc.error(Some(doc.key_span(&raw.span(), "max_gb")), "max_gb must be between 0.01 and 1000000"));
+    }
+    Ok(raw.into_inner())
+}
