@@ -103,6 +103,36 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         snapshots: Option<PathBuf>,
     },
+    /// Writes any recorded range of one camera as one MP4 file; the node may run or be stopped
+    #[command(
+        after_help = "Example:\n  wardwatch clip --camera ngo-12-dau --from 2026-11-24T02:10:00+07:00 --to 2026-11-24T02:12:00+07:00 \\\n    -o ngo-12-dau.mp4\n\nThe report says what is really covered, what is missing and why, and the file's SHA-256.\nExit codes: 0 written, 1 nothing is recorded there (it says why) or the disk refuses, 2 wrong configuration or usage."
+    )]
+    Clip {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        #[arg(long, value_name = "ID")]
+        camera: String,
+        /// RFC 3339; the clip begins at the keyframe before it
+        #[arg(long, value_name = "TIME")]
+        from: String,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME")]
+        to: String,
+        /// Must not exist yet
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Compares recordings on disk with their index and checks every hash; the node may run or be stopped
+    #[command(
+        after_help = "Example:\n  wardwatch fsck --config wardwatch.toml\n\nExit codes: 0 everything is in order, 1 there are problems (each on a line), 2 wrong configuration or usage."
+    )]
+    Fsck {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        /// Mends the index and removes leftovers; the node must be stopped. Damaged recordings are never touched
+        #[arg(long)]
+        repair: bool,
+    },
     /// Started by the node, never by a person
     #[command(hide = true)]
     Worker {
@@ -159,6 +189,16 @@ fn run(command: Command) -> Result<ExitCode> {
             app::telemetry::init(None)?;
             let command = ReplayCommand { video, camera, start, config, frames, events, mot, snapshots };
             app::replay::command::run(&command).map(|_| ExitCode::SUCCESS)
+        }
+        Command::Clip { config, camera, from, to, output } => {
+            app::telemetry::init(Some("warn"))?;
+            let command = app::recordings::ClipCommand { config, camera, from, to, output };
+            app::recordings::cut_clip(&command, &mut std::io::stdout()).map(done)
+        }
+        Command::Fsck { config, repair } => {
+            app::telemetry::init(Some("warn"))?;
+            let clean = app::recordings::check_recordings(&config, repair, &mut std::io::stdout())?;
+            Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;

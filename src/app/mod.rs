@@ -7,6 +7,7 @@ pub mod demo;
 pub mod environment;
 pub mod node;
 pub mod probe;
+pub mod recordings;
 pub mod replay;
 pub mod run;
 pub mod telemetry;

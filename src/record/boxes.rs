@@ -221,12 +221,9 @@ fn read_run(fragment: &[u8], trun: Found, defaults: Sample, samples: &mut Vec<Sa
     for n in 0..count {
         let mut sample = defaults;
         let mut offset = 0;
-        for (bit, field) in [
-            (0x100, &mut sample.duration),
-            (0x200, &mut sample.size),
-            (0x400, &mut sample.flags),
-            (0x800, &mut offset),
-        ] {
+        for (bit, field) in
+            [(0x100, &mut sample.duration), (0x200, &mut sample.size), (0x400, &mut sample.flags), (0x800, &mut offset)]
+        {
             if flags & bit != 0 {
                 *field = be32(fragment, at)?;
                 at += 4;
@@ -300,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_fragment_that_is_written_reads_the_same() {
-        let init = Init { moov: Vec::new(), timescale: 90_000, track: 1, defaults: Sample::default(), parameters: vec![] };
+        let init =
+            Init { moov: Vec::new(), timescale: 90_000, track: 1, defaults: Sample::default(), parameters: vec![] };
         let samples: Vec<Sample> =
             (1..4).map(|n| Sample { duration: 3000, size: n * 10, flags: n, offset: n as i32 - 2 }).collect();
         let mut bytes = init.fragment_head(7, 1 << 40, &samples);

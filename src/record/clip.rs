@@ -275,25 +275,31 @@ fn write(plan: &Plan, out: &Path) -> Result<(u64, String, u64)> {
     let io = |e| Error::io("cannot write the clip", out, e);
     // Only its owner may read it, as the recording itself.
     let temporary = tempfile::Builder::new().prefix(".wardwatch-clip-").tempfile_in(directory).map_err(io)?;
-    let mut to = Hashing { file: std::io::BufWriter::new(temporary.as_file()), hash: Sha256::new(), bytes: 0 };
-    to.write(&init.write(duration, first_offset, &references)?).map_err(io)?;
+    let head = init.write(duration, first_offset, &references)?;
+    let (bytes, sha256) = fill(plan, &head, &heads, temporary.as_file(), out)?;
+    temporary.as_file().sync_data().map_err(io)?;
+    temporary.persist_noclobber(out).map_err(|e| io(e.error))?;
+    sync_directory(directory)?;
+    Ok((bytes, sha256, duration))
+}
+
+/// Writes the clip's `head`, then every piece behind its own; returns size and hash of it all.
+fn fill(plan: &Plan, head: &[u8], heads: &[Vec<u8>], file: &std::fs::File, out: &Path) -> Result<(u64, String)> {
+    let io = |e| Error::io("cannot write the clip", out, e);
+    let mut to = Hashing { file: std::io::BufWriter::new(file), hash: Sha256::new(), bytes: 0 };
+    to.write(head).map_err(io)?;
     let mut open: Option<(&Path, SegmentFile)> = None;
-    for (piece, head) in plan.pieces.iter().zip(&heads) {
-        let file = match &mut open {
-            Some((path, file)) if *path == piece.path => file,
-            other => &mut other.insert((&piece.path, SegmentFile::open(&piece.path)?)).1,
-        };
+    for (piece, head) in plan.pieces.iter().zip(heads) {
+        if open.as_ref().is_none_or(|(path, _)| *path != piece.path) {
+            open = Some((&piece.path, SegmentFile::open(&piece.path)?));
+        }
+        let Some((_, file)) = &mut open else { continue };
         let bytes = file.fragment(&piece.fragment)?;
         to.write(head).map_err(io)?;
         to.write(&bytes[piece.data.clone()]).map_err(io)?;
     }
     to.file.flush().map_err(io)?;
-    let (bytes, sha256) = (to.bytes, hex::encode(to.hash.finalize()));
-    drop(to.file);
-    temporary.as_file().sync_data().map_err(io)?;
-    temporary.persist_noclobber(out).map_err(|e| io(e.error))?;
-    sync_directory(directory)?;
-    Ok((bytes, sha256, duration))
+    Ok((to.bytes, hex::encode(to.hash.finalize())))
 }
 
 struct Hashing<W> {
@@ -379,7 +385,8 @@ mod tests {
 
     #[test]
     fn missing_time_is_divided_by_its_reasons() {
-        let gap = |start_ms, end_ms, reason| Gap { id: 0, camera: "a".parse().expect("valid"), start_ms, end_ms, reason };
+        let gap =
+            |start_ms, end_ms, reason| Gap { id: 0, camera: "a".parse().expect("valid"), start_ms, end_ms, reason };
         let gaps = [gap(10_000, Some(20_000), GapReason::Offline), gap(40_000, None, GapReason::DiskFull)];
         let found = explain(9_000, 60_000, &gaps, &[(20_000, 22_000)]);
         let found: Vec<(i64, i64, &str)> = found.iter().map(|h| (h.start_ms, h.end_ms, h.why.as_str())).collect();

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::segment::{Sidecar, sync_directory};
 use crate::base::types::CameraId;
 use crate::base::{Error, Result};
 
@@ -123,16 +124,22 @@ pub fn step(inventory: &Inventory, now_ms: i64) -> Plan {
 /// The file that stays, and why.
 pub fn unlink(dir: &Path, relative: &str) -> Result<()> {
     let mp4 = dir.join(relative);
-    for path in [mp4.with_extension("json"), mp4.clone()] {
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("cannot delete the recording", &path, e));
-            }
-            _ => {}
-        }
+    for path in [Sidecar::path(&mp4), mp4.clone()] {
+        remove(&path)?;
     }
     match mp4.parent() {
-        Some(day) if day.exists() => super::segment::sync_directory(day),
+        Some(day) if day.exists() => sync_directory(day),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the file at `path`, if it is there.
+///
+/// # Errors
+/// The file that stays, and why.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("cannot delete the recording", path, e)),
         _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@
 mod ballast;
 mod commit;
 mod outbox;
+pub mod reader;
 mod recording;
 mod salvage;
 pub mod sqlite;

@@ -1,12 +1,19 @@
 //! The index of recordings: which files there are, and when nothing was recorded. The files' sidecars are the truth; a
 //! row that is missing here can be made again from them.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::sqlite::{durable, fault};
 use super::{Node, Store};
 use crate::base::types::{CameraId, Codec, Gap, GapReason, Segment, SegmentState, StreamRole};
 use crate::base::{Error, ErrorKind, Result};
+
+/// Of camera ?1 between ?2 and ?3.
+pub(super) const WITHIN: &str =
+    "camera = ?1 AND start_ms < ?3 AND (end_ms IS NULL OR end_ms > ?2) ORDER BY start_ms, id";
+/// Of camera ?1, or of all when it is NULL; ?2 of them.
+pub(super) const UNHELD: &str =
+    "held = 0 AND state <> 'open' AND (?1 IS NULL OR camera = ?1) ORDER BY start_ms, id LIMIT ?2";
 
 impl Store {
     /// A file was begun; gives its number. Whatever gap its camera had open ends at the file's start.
@@ -37,8 +44,7 @@ impl Store {
 
     /// Files of `camera` with something between `from_ms` and `to_ms` (UTC), those still growing too, oldest first.
     pub async fn segments(&self, camera: CameraId, from_ms: i64, to_ms: i64) -> Result<Vec<Segment>> {
-        let wanted = "camera = ?1 AND start_ms < ?3 AND (end_ms IS NULL OR end_ms > ?2) ORDER BY start_ms, id";
-        self.handle.call(move |node| node.select(wanted, params![camera.as_str(), from_ms, to_ms])).await
+        self.handle.call(move |node| node.select(WITHIN, params![camera.as_str(), from_ms, to_ms])).await
     }
 
     /// Gaps of `camera` that touch the time between `from_ms` and `to_ms`, those still open too, oldest first.
@@ -55,8 +61,7 @@ impl Store {
 
     /// The oldest `limit` ended files that nobody holds, of `camera` or of all.
     pub async fn oldest_unheld_segments(&self, camera: Option<CameraId>, limit: u32) -> Result<Vec<Segment>> {
-        let wanted = "held = 0 AND state <> 'open' AND (?1 IS NULL OR camera = ?1) ORDER BY start_ms, id LIMIT ?2";
-        let named = move |node: &mut Node| node.select(wanted, params![camera.as_ref().map(CameraId::as_str), limit]);
+        let named = move |node: &mut Node| node.select(UNHELD, params![camera.as_ref().map(CameraId::as_str), limit]);
         self.handle.call(named).await
     }
 
@@ -69,6 +74,19 @@ impl Store {
                 .map_err(|e| fault(doing, e))
         };
         self.handle.call(read).await
+    }
+
+    /// Forgets an ended file that nobody holds, for whoever then deletes it; false when it has come to be held since.
+    pub async fn retire_segment(&self, id: i64) -> Result<bool> {
+        let doing = "cannot retire a recording";
+        let retire = move |node: &mut Node| {
+            durable(&mut node.connection, doing, |tx| {
+                tx.execute("DELETE FROM segment WHERE id = ?1 AND held = 0 AND state <> 'open'", [id])
+                    .map(|rows| rows > 0)
+                    .map_err(|e| fault(doing, e))
+            })
+        };
+        self.handle.call(retire).await
     }
 
     /// Forgets a file; the caller has removed it or knows that it is not there.
@@ -106,37 +124,46 @@ impl Node {
     }
 
     fn select(&mut self, wanted: &str, values: impl rusqlite::Params) -> Result<Vec<Segment>> {
-        let doing = "cannot read the index of recordings";
-        let sql = format!(
-            "SELECT id, camera, path, stream, codec, width, height, start_ms, end_ms, start_mono_ns, boot_id, bytes,
-               sha256, fragments, state, held FROM segment WHERE {wanted}"
-        );
-        let mut statement = self.connection.prepare_cached(&sql).map_err(|e| fault(doing, e))?;
-        let rows = statement.query_map(values, |r| Ok(segment(r))).map_err(|e| fault(doing, e))?;
-        rows.map(|row| row.map_err(|e| fault(doing, e))?).collect()
+        select(&self.connection, wanted, values)
     }
 
     fn gaps(&mut self, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>> {
-        let doing = "cannot read the gaps";
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT id, start_ms, end_ms, reason FROM gap
-                 WHERE camera = ?1 AND start_ms < ?3 AND (end_ms IS NULL OR end_ms > ?2) ORDER BY start_ms, id",
-            )
-            .map_err(|e| fault(doing, e))?;
-        let rows = statement
-            .query_map(params![camera.as_str(), from_ms, to_ms], |r| {
-                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get::<_, String>(3)?))
-            })
-            .map_err(|e| fault(doing, e))?;
-        rows.map(|row| {
-            let (id, start_ms, end_ms, reason) = row.map_err(|e| fault(doing, e))?;
-            let reason = GapReason::ALL.into_iter().find(|r| r.as_str() == reason).ok_or_else(|| unreadable(id))?;
-            Ok(Gap { id, camera: camera.clone(), start_ms, end_ms, reason })
-        })
-        .collect()
+        gaps(&self.connection, camera, from_ms, to_ms)
     }
+}
+
+/// Segments for which `wanted` holds.
+pub(super) fn select(connection: &Connection, wanted: &str, values: impl rusqlite::Params) -> Result<Vec<Segment>> {
+    let doing = "cannot read the index of recordings";
+    let sql = format!(
+        "SELECT id, camera, path, stream, codec, width, height, start_ms, end_ms, start_mono_ns, boot_id, bytes,
+           sha256, fragments, state, held FROM segment WHERE {wanted}"
+    );
+    let mut statement = connection.prepare_cached(&sql).map_err(|e| fault(doing, e))?;
+    let rows = statement.query_map(values, |r| Ok(segment(r))).map_err(|e| fault(doing, e))?;
+    rows.map(|row| row.map_err(|e| fault(doing, e))?).collect()
+}
+
+/// See [`Store::gaps`].
+pub(super) fn gaps(connection: &Connection, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>> {
+    let doing = "cannot read the gaps";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT id, start_ms, end_ms, reason FROM gap
+             WHERE camera = ?1 AND start_ms < ?3 AND (end_ms IS NULL OR end_ms > ?2) ORDER BY start_ms, id",
+        )
+        .map_err(|e| fault(doing, e))?;
+    let rows = statement
+        .query_map(params![camera.as_str(), from_ms, to_ms], |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get::<_, String>(3)?))
+        })
+        .map_err(|e| fault(doing, e))?;
+    rows.map(|row| {
+        let (id, start_ms, end_ms, reason) = row.map_err(|e| fault(doing, e))?;
+        let reason = GapReason::ALL.into_iter().find(|r| r.as_str() == reason).ok_or_else(|| unreadable(id))?;
+        Ok(Gap { id, camera: camera.clone(), start_ms, end_ms, reason })
+    })
+    .collect()
 }
 
 /// A gap that would end where it began, or before (the wall clock went back), was none.

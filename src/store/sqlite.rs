@@ -111,6 +111,34 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
+/// Whether a process has the database at `path` open.
+pub fn in_use(path: &Path) -> bool {
+    let held = |file: File| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock));
+    File::open(beside(path, ".lock")).is_ok_and(held)
+}
+
+/// Opens the database at `path` for reading, whether a process uses it or not.
+///
+/// Errors: `NotFound` when there is none, `Config` when it is of another version than `schema`.
+pub fn open_to_read(path: &Path, schema: Schema) -> Result<Connection> {
+    std::fs::metadata(path).map_err(|e| Error::io("there is no database", path, e))?;
+    let at = |e: rusqlite::Error| {
+        let hint = "run this as the user of the node, who may read and write its state directory";
+        fault("cannot read the database", e).at(path.display()).hint(hint)
+    };
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(at)?;
+    connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;").map_err(at)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(at)?;
+    if found == schema.version() {
+        return Ok(connection);
+    }
+    let text = format!("the database is of version {found}, this program reads version {}", schema.version());
+    Err(Error::new(ErrorKind::Config, text)
+        .at(path.display())
+        .hint("use the wardwatch that the node runs, and start the node once after an upgrade"))
+}
+
 fn try_open(path: &Path, schema: Schema, check: bool) -> Result<Connection> {
     let at = |e: rusqlite::Error| fault("cannot open the database", e).at(path.display());
     if !path.exists() {

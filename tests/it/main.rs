@@ -5,6 +5,7 @@ mod support;
 mod broker;
 mod camera;
 mod centre;
+mod clip;
 mod config;
 mod demo;
 mod detect;

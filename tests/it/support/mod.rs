@@ -4,6 +4,7 @@ pub mod broker;
 pub mod onnx;
 pub mod post;
 pub mod rtsp;
+pub mod segments;
 pub mod site;
 pub mod stimulus;
 pub mod wait;
