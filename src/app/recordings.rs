@@ -144,6 +144,13 @@ pub fn check_recordings(config: &Path, repair: bool, out: &mut dyn Write) -> Res
             .at(database.display())
             .hint("stop it first; without --repair it may run"));
     }
+    let dir = &place.node.record.dir;
+    if repair && fsck::cameras(dir)?.is_empty() && !Reader::open(&database)?.cameras()?.is_empty() {
+        // With its disk not mounted every row would look as if its file were gone.
+        return Err(Error::new(ErrorKind::Unavailable, "there are no recordings at all, but the index knows some")
+            .at(dir.display())
+            .hint("is the disk mounted?"));
+    }
     let depth = Depth { hashes: true, live, now_ms: SystemClock.now().wall_ms };
     let mut problems = Vec::new();
     let totals = survey(&place, depth, &mut |problem| {
@@ -247,7 +254,16 @@ pub(super) async fn mend_one(store: &Store, dir: &Path, problem: &Problem) -> Re
             // Its sidecar, if that stayed behind.
             retention::unlink(dir, &s.path)
         }
-        Problem::OrphanSidecar { path } | Problem::Temporary { path } => retention::remove(&dir.join(path)),
+        Problem::OrphanSidecar { path } | Problem::Temporary { path } => {
+            let path = dir.join(path);
+            match std::fs::remove_file(&path) {
+                // A sidecar leaves with the row of its recording.
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::io("cannot remove what was left behind", &path, e))
+                }
+                _ => Ok(()),
+            }
+        }
         Problem::Damaged { .. } | Problem::NoSidecar { .. } | Problem::Foreign { .. } => Ok(()),
     }
 }

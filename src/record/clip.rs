@@ -1,6 +1,6 @@
 //! Any range of one camera as one fragmented MP4 that a browser plays.
 //!
-//! The fragments are joined as they are, by own editing of their `moof` ([`super::boxes`]) and not by `mp4mux`: nothing
+//! The fragments are joined as they are, by own editing of their `moof` ([`super::join`]) and not by `mp4mux`: nothing
 //! is parsed or timed anew, so the pictures in a clip are bit for bit those of the recording, the result depends on the
 //! segments alone (the same range gives the same SHA-256), and every fragment is checked against its hash on the way. A
 //! muxer between would need live pipelines, would set new times, and fails on what it does not know.
@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::boxes::{Init, Reference, Sample};
-use super::segment::{SegmentFile, Sidecar, end_ms, sync_directory};
+use super::join::{Init, Reference, Sample};
+use super::read::{SegmentFile, end_ms, sync_directory};
+use super::segment::{Sidecar, sidecar_path};
 use crate::base::types::{CameraId, Fragment, Gap, GapReason, Segment};
 use crate::base::{Error, ErrorKind, Result};
 
@@ -148,7 +149,7 @@ fn plan(dir: &Path, request: &Request, segments: &[Segment]) -> Result<Plan> {
     segments.sort_by_key(|s| (s.start_ms, s.id));
     for segment in segments {
         let path = dir.join(&segment.path);
-        let opened = Sidecar::read(&path).and_then(|s| Ok((s, SegmentFile::open(&path)?)));
+        let opened = Sidecar::read(&sidecar_path(&path)).and_then(|s| Ok((s, SegmentFile::open(&path)?)));
         let (sidecar, file) = match opened {
             Ok(opened) => opened,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {

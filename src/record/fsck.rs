@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::segment::{SegmentFile, Sidecar};
+use super::read::SegmentFile;
+use super::segment::{Sidecar, sidecar_path};
 use crate::base::types::{Fragment, Segment, SegmentState};
 use crate::base::{Error, ErrorKind, Result};
 
@@ -160,8 +161,8 @@ fn check_one(
     found: &mut dyn FnMut(Problem) -> Result<()>,
 ) -> Result<()> {
     let mp4 = dir.join(path);
-    let sidecar = match Sidecar::read(&mp4) {
-        Ok(sidecar) => sidecar,
+    let (sidecar, damaged_line) = match read(&mp4) {
+        Ok(read) => read,
         // Retention took it since the disk was listed.
         Err(_) if !mp4.exists() => return Ok(()),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
@@ -171,13 +172,13 @@ fn check_one(
     };
     totals.segments += 1;
     match row {
-        None => found(Problem::NoRow(sidecar.row(path)))?,
+        None => found(Problem::NoRow(row_of(&sidecar, path)))?,
         Some(row) if row.state == SegmentState::Open && !depth.live => {
-            found(Problem::LeftOpen(Segment { id: row.id, held: row.held, ..sidecar.row(path) }))?;
+            found(Problem::LeftOpen(Segment { id: row.id, held: row.held, ..row_of(&sidecar, path) }))?;
         }
         Some(_) => {}
     }
-    if let Some(line) = sidecar.damaged_line {
+    if let Some(line) = damaged_line {
         let why = format!("line {line} of the sidecar makes no sense; what follows it does not count");
         damaged(path, sidecar.fragments.len(), sidecar.end_ms(), why, found)?;
     }
@@ -191,6 +192,25 @@ fn check_one(
         }
     }
     Ok(())
+}
+
+/// The sidecar of `mp4`, and the number of its first line that makes no sense though more follow: a torn last line, or
+/// zeros in its place, is what a power cut leaves and no damage.
+fn read(mp4: &Path) -> Result<(Sidecar, Option<usize>)> {
+    let path = sidecar_path(mp4);
+    let bytes = std::fs::read(&path).map_err(|e| Error::io("there is no sidecar", &path, e))?;
+    let sidecar = Sidecar::parse(&bytes)?;
+    let understood = 1 + sidecar.fragments.len() + usize::from(sidecar.closing.is_some());
+    let mut rest = bytes.split(|b| *b == b'\n').skip(understood);
+    let torn = rest.next().is_some_and(|line| !line.is_empty());
+    let more = rest.any(|line| line.iter().any(|b| *b != 0));
+    Ok((sidecar, (torn && more).then_some(understood + 1)))
+}
+
+/// The index's row for a file, from its sidecar.
+fn row_of(sidecar: &Sidecar, path: &str) -> Segment {
+    let sha256 = sidecar.closing.as_ref().map(|c| c.sha256.clone());
+    sidecar.segment(path.to_owned(), sha256, SegmentState::Recovered)
 }
 
 /// What is wrong with a fragment.

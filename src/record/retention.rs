@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::segment::{Sidecar, sync_directory};
+use super::read::sync_directory;
+use super::segment;
 use crate::base::types::CameraId;
 use crate::base::{Error, Result};
 
@@ -124,22 +125,9 @@ pub fn step(inventory: &Inventory, now_ms: i64) -> Plan {
 /// The file that stays, and why.
 pub fn unlink(dir: &Path, relative: &str) -> Result<()> {
     let mp4 = dir.join(relative);
-    for path in [Sidecar::path(&mp4), mp4.clone()] {
-        remove(&path)?;
-    }
+    segment::remove(&mp4)?;
     match mp4.parent() {
         Some(day) if day.exists() => sync_directory(day),
-        _ => Ok(()),
-    }
-}
-
-/// Removes the file at `path`, if it is there.
-///
-/// # Errors
-/// The file that stays, and why.
-pub fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("cannot delete the recording", path, e)),
         _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wardwatch::base::ErrorKind;
 use wardwatch::base::types::{Gap, GapReason, Segment};
 use wardwatch::record::clip::{ClipReport, Request, cut};
-use wardwatch::record::segment::Sidecar;
+use wardwatch::record::segment::{Sidecar, sidecar_path};
 
 use crate::support::segments::{Recipe, duration, flip, pictures};
 
@@ -117,7 +117,7 @@ fn the_clip_ends_where_the_camera_changed_its_stream() {
 #[test]
 fn damage_costs_the_pictures_up_to_the_next_keyframe_and_is_told() {
     let shelf = Shelf::new(&[Recipe::at(0), Recipe::at(10), Recipe::at(20)]);
-    let sidecar = Sidecar::read(&shelf.file(0)).expect("there");
+    let sidecar = Sidecar::read(&sidecar_path(&shelf.file(0))).expect("there");
     flip(&shelf.file(0), sidecar.fragments[4].offset + sidecar.fragments[4].bytes - 1);
     std::fs::remove_file(shelf.file(1)).expect("there");
     let (report, clip) = shelf.cut("a.mp4", 0.0, 24.0).expect("recorded");
@@ -129,7 +129,7 @@ fn damage_costs_the_pictures_up_to_the_next_keyframe_and_is_told() {
 fn a_file_that_is_being_written_is_read_as_far_as_its_sidecar_goes() {
     let mut shelf = Shelf::new(&[Recipe::at(0)]);
     shelf.rows[0].end_ms = None;
-    let path = Sidecar::path(&shelf.file(0));
+    let path = sidecar_path(&shelf.file(0));
     let text = std::fs::read_to_string(&path).expect("there");
     let lines: Vec<&str> = text.lines().collect();
     std::fs::write(&path, lines[..7].join("\n") + "\n" + &lines[7][..30]).expect("writable");

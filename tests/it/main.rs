@@ -16,6 +16,7 @@ mod mishaps;
 mod probe;
 mod publish;
 mod record_index;
+mod recordings;
 mod replay;
 mod rules;
 mod run;

@@ -6,6 +6,7 @@
 mod dump;
 mod fleet;
 mod process;
+mod recordings;
 mod sink;
 
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +33,7 @@ use crate::wire::topic::NodeTopics;
 use dump::Dump;
 use fleet::Fleet;
 use process::WorkerProcess;
+use recordings::Shelf;
 use sink::Sink;
 
 /// How long open HTTP requests may take when the node stops.
@@ -81,6 +83,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         tracing::warn!("{} events were open when the last run ended; they are ended now", ended.len());
     }
 
+    let shelf = Shelf::ready(&node, store.clone(), clock.clone()).await;
+
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
@@ -112,6 +116,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let serving = tokio::spawn(door);
 
     let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
+    let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
     let mut published = None;
@@ -130,6 +135,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                 }
                 if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
                     fleet.apply(&newer);
+                    policies.send_replace(recordings::policies(&newer));
                     document = newer;
                 }
             }
@@ -138,6 +144,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     fleet.stop().await;
     pruning.abort();
+    retaining.abort();
     publish_stop.send_replace(true);
     let published = match published {
         Some(ended) => ended,

@@ -1,12 +1,12 @@
 //! Recordings made without the recorder: files and sidecars as the format says, from fragments that ffmpeg made.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
 use wardwatch::base::types::{Codec, Fragment, Segment, SegmentState, StreamRole};
-use wardwatch::record::boxes::Init;
-use wardwatch::record::segment::{Closing, Header, SCHEMA, Sidecar};
+use wardwatch::record::join::Init;
+use wardwatch::record::segment::{Closing, Header, SCHEMA, Sidecar, sidecar_path};
 
 /// A segment to be made.
 #[derive(Clone)]
@@ -62,7 +62,10 @@ impl Recipe {
             boot_id: "boot".into(),
             init_bytes,
         };
-        let sha256 = hex::encode(Sha256::digest(&bytes));
+        // ffmpeg's index at the end is none of a recording's.
+        let bytes = &bytes[..fragments.last().map_or(0, |f| f.offset + f.bytes) as usize];
+        std::fs::write(&mp4, bytes).expect("writable");
+        let sha256 = hex::encode(Sha256::digest(bytes));
         let closing = Closing {
             closed: true,
             bytes: bytes.len() as u64,
@@ -73,9 +76,9 @@ impl Recipe {
         let mut lines = vec![serde_json::to_string(&header).expect("JSON")];
         lines.extend(fragments.iter().map(|f| serde_json::to_string(f).expect("JSON")));
         lines.push(serde_json::to_string(&closing).expect("JSON"));
-        let sidecar = Sidecar::path(&mp4);
+        let sidecar = sidecar_path(&mp4);
         std::fs::write(&sidecar, lines.join("\n") + "\n").expect("writable");
-        Segment { state: SegmentState::Closed, ..Sidecar::read(&mp4).expect("just made").row(&self.path()) }
+        Sidecar::read(&sidecar).expect("just made").segment(self.path(), Some(sha256), SegmentState::Closed)
     }
 
     fn encode(&self, to: &Path) {
@@ -167,19 +170,6 @@ pub fn flip(path: &Path, at: u64) {
     let mut bytes = std::fs::read(path).expect("there");
     bytes[at as usize] ^= 0x40;
     std::fs::write(path, bytes).expect("writable");
-}
-
-/// Every file below `dir`.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        match entry.path() {
-            path if path.is_dir() => found.extend(files(&path)),
-            path => found.push(path),
-        }
-    }
-    found.sort();
-    found
 }
 
 /// Lower-case hex.

@@ -1,0 +1,203 @@
+//! Recordings as an operator handles them: the real binary's `clip` and `fsck`, and what a running node deletes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wardwatch::base::types::{Gap, GapReason, Segment};
+use wardwatch::record::segment::{Sidecar, sidecar_path};
+use wardwatch::store::sqlite;
+
+use crate::support::broker::Mosquitto;
+use crate::support::post::open_store;
+use crate::support::segments::{Recipe, flip, pictures, sha256};
+use crate::support::site::{Site, wardwatch};
+use crate::support::stimulus;
+use crate::support::wait::until;
+
+const LONG: Duration = Duration::from_secs(60);
+const NO_BROKER: &str = "host = \"127.0.0.1\"\nport = 1\n";
+
+/// A stopped node with recordings.
+struct Archive {
+    site: Site,
+    config: PathBuf,
+    rows: Vec<Segment>,
+}
+
+impl Archive {
+    fn new(recipes: &[Recipe], gaps: &[(i64, i64, GapReason)]) -> Self {
+        let site = Site::new();
+        let config = site.write("node.toml", &(site.common("none") + &site.node("", NO_BROKER)));
+        let mut rows: Vec<Segment> = recipes.iter().map(|r| r.make(&site.path("node/record"))).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let (store, _) = open_store(&site.path("node"), 1 << 20);
+            for row in &mut rows {
+                row.id = store.segment_closed(row.clone()).await.expect("indexed");
+            }
+            for (from, to, reason) in gaps {
+                let camera = "ngo-1".parse().expect("valid");
+                let gap = Gap { id: 0, camera, start_ms: *from, end_ms: Some(*to), reason: *reason };
+                store.gap_began(gap).await.expect("noted");
+            }
+        });
+        let archive = Self { site, config, rows };
+        archive.is_free();
+        archive
+    }
+
+    fn database(&self) -> PathBuf {
+        self.site.path("node/node.db")
+    }
+
+    fn is_free(&self) {
+        until("the store is closed", LONG, || !sqlite::in_use(&self.database()));
+    }
+
+    fn file(&self, n: usize) -> PathBuf {
+        self.site.path("node/record").join(&self.rows[n].path)
+    }
+
+    fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let command = &args[0..1];
+        let done = wardwatch().args(command).arg("--config").arg(&self.config).args(&args[1..]).output().expect("runs");
+        let text = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(text).expect("text"))
+    }
+
+    fn clip(&self, from: &str, to: &str) -> (Option<i32>, String) {
+        let out = self.site.path("clip.mp4");
+        let out = out.to_str().expect("text");
+        self.run(&["clip", "--camera", "ngo-1", "--from", from, "--to", to, "-o", out])
+    }
+}
+
+// The first recipe's start is 2025-11-24T16:00:00Z.
+#[test]
+fn clip_writes_the_file_says_what_is_missing_and_exits_as_promised() {
+    let start = Recipe::default().start_ms;
+    let gap = (start + 10_000, start + 30_000, GapReason::Offline);
+    let archive = Archive::new(&[Recipe::at(0), Recipe::at(30)], &[gap]);
+    let (code, report) = archive.clip("2025-11-24T23:00:04+07:00", "2025-11-24T23:00:36+07:00");
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains("covers   2025-11-24T23:00:04.000+07:00 to 2025-11-24T23:00:36.000+07:00"), "{report}");
+    assert!(
+        report.contains("missing  2025-11-24T23:00:10.000+07:00 to 2025-11-24T23:00:30.000+07:00: offline"),
+        "{report}"
+    );
+    let clip = archive.site.path("clip.mp4");
+    assert!(report.contains(&sha256(&std::fs::read(&clip).expect("written"))), "{report}");
+    assert_eq!(pictures(&clip).len(), 120);
+
+    let (code, text) = archive.clip("2025-11-24T23:00:04+07:00", "2025-11-24T23:00:36+07:00");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("not overwritten"), "{text}");
+    std::fs::remove_file(&clip).expect("there");
+    let (code, text) = archive.clip("2025-11-24T23:00:15+07:00", "2025-11-24T23:00:25+07:00");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("nothing is recorded in this range: offline"), "{text}");
+    let (code, text) = archive.clip("2025-11-24 23:00", "2025-11-24T23:00:25+07:00");
+    assert_eq!(code, Some(2), "{text}");
+    let args =
+        ["clip", "--camera", "ngo-9", "--from", "2025-11-24T23:00:00Z", "--to", "2025-11-24T23:01:00Z", "-o", "x.mp4"];
+    let (code, text) = archive.run(&args);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("cameras with recordings: ngo-1"), "{text}");
+    assert!(!clip.exists());
+}
+
+#[test]
+fn fsck_finds_what_does_not_agree_and_repairs_what_can_be_repaired() {
+    let archive = Archive::new(&[Recipe::at(0), Recipe::at(10), Recipe::at(20)], &[]);
+    let (code, text) = archive.run(&["fsck"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("3 segments, 30 fragments") && text.contains("0 problems"), "{text}");
+
+    let sidecar = Sidecar::read(&sidecar_path(&archive.file(0))).expect("there");
+    flip(&archive.file(0), sidecar.fragments[3].offset + 200);
+    std::fs::remove_file(archive.file(1)).expect("there");
+    let unknown = Recipe::at(30).make(&archive.site.path("node/record"));
+    let left = archive.file(2).with_extension("tmp");
+    std::fs::write(&left, "x").expect("writable");
+    std::fs::write(archive.file(2).with_file_name("notes.txt"), "x").expect("writable");
+    let (code, text) = archive.run(&["fsck"]);
+    assert_eq!(code, Some(1), "{text}");
+    let says = |kind: &str, what: &str| text.lines().any(|l| l.starts_with(kind) && l.contains(what));
+    assert!(
+        says("DAMAGED", &format!("{}: fragment 3 of 2025-11-24T23:00:03.000+07:00", archive.rows[0].path)),
+        "{text}"
+    );
+    assert!(says("no file", &archive.rows[1].path), "{text}");
+    assert!(says("orphan", &archive.rows[1].path.replace(".mp4", ".json")), "{text}");
+    assert!(says("no row", &unknown.path), "{text}");
+    assert!(says("temporary", ".tmp") && says("foreign", "notes.txt"), "{text}");
+    assert!(left.exists(), "without --repair nothing is changed");
+    assert_eq!(archive.run(&["fsck"]), (code, text), "and asking again gives the same answer");
+
+    let (store, _) = open_store(&archive.site.path("node"), 1 << 20);
+    let (code, text) = archive.run(&["fsck", "--repair"]);
+    assert!(code == Some(1) && text.contains("stop it first"), "{text}");
+    drop(store);
+    archive.is_free();
+
+    let (code, text) = archive.run(&["fsck", "--repair"]);
+    assert_eq!(code, Some(1), "what is damaged stays damaged: {text}");
+    assert!(text.contains("4 mended, 2 left"), "{text}");
+    let rows = archive.site.rows("node/node.db", "SELECT path, state, fragments FROM segment ORDER BY start_ms");
+    let row = |r: &Segment, state: &str| vec![r.path.clone(), state.into(), "10".into()];
+    let expected = [row(&archive.rows[0], "closed"), row(&archive.rows[2], "closed"), row(&unknown, "recovered")];
+    assert_eq!(rows.expect("readable"), expected);
+    assert!(!left.exists() && archive.file(2).exists() && sidecar_path(&archive.file(2)).exists());
+    let (_, text) = archive.run(&["fsck"]);
+    assert!(text.contains("2 problems"), "{text}");
+}
+
+#[test]
+fn fsck_does_not_forget_everything_because_a_disk_is_not_mounted() {
+    let archive = Archive::new(&[Recipe::at(0)], &[]);
+    std::fs::rename(archive.site.path("node/record"), archive.site.path("elsewhere")).expect("renamed");
+    let (code, text) = archive.run(&["fsck", "--repair"]);
+    assert!(code == Some(1) && text.contains("is the disk mounted?"), "{text}");
+    assert_eq!(archive.site.number("node/node.db", "SELECT COUNT(*) FROM segment"), Some(1));
+}
+
+#[test]
+fn a_node_finds_lost_rows_at_its_start_and_deletes_what_has_had_its_time_but_nothing_held() {
+    use wardwatch::base::Clock;
+    let mut archive = Archive::new(&[Recipe::at(0), Recipe::at(10), Recipe::at(20)], &[]);
+    let old = "2025-11-24 and so long over";
+    let connection = rusqlite::Connection::open(archive.database()).expect("there");
+    let held = connection.execute("UPDATE segment SET held = 1 WHERE id = ?1", [archive.rows[1].id]);
+    assert_eq!(held.expect("writable"), 1, "{old}");
+    drop(connection);
+    // Written just now by a run that was cut off before the index knew it.
+    let now = wardwatch::base::clock::SystemClock.now().wall_ms;
+    let recent = Recipe { start_ms: now - 20_000, ..Recipe::default() }.make(&archive.site.path("node/record"));
+    let broker = Mosquitto::start("");
+    let model = stimulus::model(&archive.site.path("models"));
+    let mqtt = format!("host = \"127.0.0.1\"\nport = {}\n", broker.port);
+    let site = &archive.site;
+    archive.config =
+        site.write("node.toml", &(site.common(&model) + &site.node("", &mqtt) + "[record]\ndisk_floor_mb = 1\n"));
+    let camera = "revision = 1\n[[camera]]\nid = \"ngo-1\"\n[camera.detect]\nurl = \"rtsp://127.0.0.1:9/x\"\n";
+    site.write("cameras.toml", camera);
+    let paths = |sql: &str| site.rows("node/node.db", sql).unwrap_or_default();
+    let node = site.run(&archive.config);
+    let kept = [vec![archive.rows[1].path.clone(), "closed".into()], vec![recent.path.clone(), "recovered".into()]];
+    until("the old ones are gone, the lost one is found", LONG, || {
+        paths("SELECT path, state FROM segment ORDER BY start_ms") == kept
+    });
+    until("files go with their rows", LONG, || !archive.file(0).exists() && !archive.file(2).exists());
+    assert!(archive.file(1).exists() && sidecar_path(&archive.file(1)).exists());
+    assert!(!sidecar_path(&archive.file(0)).exists());
+    assert_eq!(node.stop(), 0);
+
+    // No disk has so much room: everything goes that is not held, and the node says that it can do no more.
+    let floor = "[record]\ndisk_floor_mb = 1000000000\n";
+    let config = site.write("full.toml", &(site.common(&model) + &site.node("", &mqtt) + floor));
+    let node = site.run(&config);
+    until("only what is held is left", LONG, || paths("SELECT path, state FROM segment") == kept[..1]);
+    until("it says so", LONG, || node.log().contains("every recording left is held"));
+    assert_eq!(node.stop(), 0);
+    assert!(archive.file(1).exists());
+}
