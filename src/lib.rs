@@ -6,7 +6,7 @@
 //! - L0 [`base`]: error, clock, geometry, domain types
 //! - L1 [`config`], [`wire`]: the two strict files; everything that leaves a process as bytes
 //! - L2 [`ingest`], [`detect`], [`track`], [`rules`], [`store`], [`snapshot`], [`privacy`]: the stages
-//! - L3 [`publish`], [`link`]: outbox to broker; HTTP doors
+//! - L3 [`publish`], [`record`], [`link`]: outbox to broker; segments on disk; HTTP doors
 //! - L4 [`centre`]: the command centre
 //! - L5 [`app`]: wiring; the only place that spawns threads, tasks and processes
 
@@ -19,6 +19,7 @@ pub mod ingest;
 pub mod link;
 pub mod privacy;
 pub mod publish;
+pub mod record;
 pub mod rules;
 pub mod snapshot;
 pub mod store;

@@ -1,0 +1,225 @@
+//! A segment's sidecar: JSON lines beside the MP4 that name every fragment with its place, time and hash. Read here, also
+//! after a crash: what the sidecar names was written before it was named, and anything beyond that is ignored.
+
+use std::fs::File;
+use std::io::{ErrorKind as Os, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::base::types::{CameraId, Codec, Fragment, Segment, SegmentState, StreamRole};
+use crate::base::{Error, ErrorKind, Result};
+
+/// What this version writes.
+pub const SCHEMA: &str = "wardwatch.segment/1";
+
+/// First line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    pub schema: String,
+    pub camera: CameraId,
+    pub stream: StreamRole,
+    pub codec: Codec,
+    pub width: u32,
+    pub height: u32,
+    pub start_wall_ms: i64,
+    pub start_mono_ns: u64,
+    pub boot_id: String,
+    /// `ftyp` and `moov` are the file's first so many bytes.
+    pub init_bytes: u64,
+}
+
+/// Last line of a segment that was ended in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    pub closed: bool,
+    /// Of the whole file.
+    pub bytes: u64,
+    pub sha256: String,
+    pub end_wall_ms: i64,
+    pub end_mono_ns: u64,
+}
+
+/// A sidecar as far as it is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sidecar {
+    pub header: Header,
+    pub fragments: Vec<Fragment>,
+    pub closing: Option<Closing>,
+    /// Where each line after the header's ends.
+    ends: Vec<usize>,
+    header_end: usize,
+}
+
+impl Sidecar {
+    /// Reads the sidecar at `path`.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Corrupt` when not even its header is whole.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io("the sidecar cannot be read", path, e))?;
+        Self::parse(&bytes).map_err(|e| e.at(path.display()))
+    }
+
+    /// Understands whole lines, up to the first that does not continue what came before.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut lines = bytes.split_inclusive(|b| *b == b'\n').filter(|l| l.ends_with(b"\n"));
+        let first = lines.next().unwrap_or_default();
+        let header: Header = serde_json::from_slice(first)
+            .map_err(|e| Error::new(ErrorKind::Corrupt, "the sidecar has no header").source(e))?;
+        if header.schema != SCHEMA {
+            return Err(Error::new(ErrorKind::Corrupt, format!("a sidecar of schema `{}`", header.schema)));
+        }
+        let header_end = first.len();
+        let mut sidecar = Self { header, fragments: Vec::new(), closing: None, ends: Vec::new(), header_end };
+        let mut end = header_end;
+        for line in lines {
+            end += line.len();
+            if let Ok(fragment) = serde_json::from_slice::<Fragment>(line) {
+                if fragment.offset != sidecar.named_bytes() {
+                    break;
+                }
+                sidecar.fragments.push(fragment);
+                sidecar.ends.push(end);
+            } else {
+                let closing = serde_json::from_slice::<Closing>(line).ok();
+                sidecar.closing = closing.filter(|c| c.closed && c.bytes == sidecar.named_bytes());
+                break;
+            }
+        }
+        Ok(sidecar)
+    }
+
+    /// Bytes of the MP4 that are named.
+    pub fn named_bytes(&self) -> u64 {
+        self.fragments.last().map_or(self.header.init_bytes, |f| f.offset + f.bytes)
+    }
+
+    /// When the last named picture ends, UTC milliseconds.
+    pub fn end_ms(&self) -> i64 {
+        let last = self.fragments.last();
+        let end = last.map_or(self.header.start_wall_ms, |f| f.wall_ms + (f.duration_ns / 1_000_000) as i64);
+        self.closing.as_ref().map_or(end, |c| c.end_wall_ms)
+    }
+
+    /// Its row in the index, with `path` relative to the recording directory.
+    pub fn segment(&self, path: String, sha256: Option<String>, state: SegmentState) -> Segment {
+        let h = &self.header;
+        Segment {
+            id: 0,
+            camera: h.camera.clone(),
+            path,
+            stream: h.stream,
+            codec: h.codec,
+            width: h.width,
+            height: h.height,
+            start_ms: h.start_wall_ms,
+            end_ms: Some(self.end_ms()),
+            start_mono_ns: h.start_mono_ns,
+            boot_id: h.boot_id.clone(),
+            bytes: self.named_bytes(),
+            sha256,
+            fragments: self.fragments.len() as u32,
+            state,
+            held: false,
+        }
+    }
+}
+
+/// The sidecar beside an MP4.
+pub fn sidecar_path(mp4: &Path) -> PathBuf {
+    mp4.with_extension("json")
+}
+
+/// Ends a segment whose writer died: both files are cut to the last fragment whose bytes are what its hash says. `None`
+/// when nothing of it is of use; its files are gone then. `path` is relative to `dir`.
+///
+/// # Errors
+/// When the disk refuses; nothing was lost by that, try again.
+pub fn recover(dir: &Path, path: &str) -> Result<Option<Segment>> {
+    let mp4 = dir.join(path);
+    let beside = sidecar_path(&mp4);
+    let mut sidecar = match Sidecar::read(&beside) {
+        Ok(sidecar) => sidecar,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
+            tracing::warn!(path, "a recording without a readable sidecar is removed: {e}");
+            return remove(&mp4).map(|()| None);
+        }
+        Err(e) => return Err(e),
+    };
+    let mut file = match File::options().read(true).write(true).open(&mp4) {
+        Ok(file) => file,
+        Err(e) if e.kind() == Os::NotFound => return remove(&mp4).map(|()| None),
+        Err(e) => return Err(Error::io("the recording cannot be opened", &mp4, e)),
+    };
+    let named = sidecar.fragments.len();
+    let hash = verify(&mut file, &mut sidecar).map_err(|e| Error::io("the recording cannot be read", &mp4, e))?;
+    if sidecar.fragments.is_empty() {
+        return remove(&mp4).map(|()| None);
+    }
+    if sidecar.fragments.len() < named {
+        tracing::warn!(path, named, whole = sidecar.fragments.len(), "fragments of a recording are damaged");
+        sidecar.closing = None;
+    }
+    if let Some(closing) = sidecar.closing.as_ref().filter(|c| c.sha256 == hash) {
+        let sha256 = closing.sha256.clone();
+        return Ok(Some(sidecar.segment(path.to_owned(), Some(sha256), SegmentState::Closed)));
+    }
+    sidecar.closing = None;
+    cut(&file, sidecar.named_bytes()).map_err(|e| Error::io("the recording cannot be cut", &mp4, e))?;
+    let end = sidecar.ends.get(sidecar.fragments.len() - 1).copied().unwrap_or(sidecar.header_end);
+    File::options()
+        .write(true)
+        .open(&beside)
+        .and_then(|f| cut(&f, end as u64))
+        .map_err(|e| Error::io("the sidecar cannot be cut", &beside, e))?;
+    Ok(Some(sidecar.segment(path.to_owned(), Some(hash), SegmentState::Recovered)))
+}
+
+/// Keeps of `sidecar` the fragments that are in `file`; returns the hash of all up to there.
+fn verify(file: &mut File, sidecar: &mut Sidecar) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = Vec::new();
+    let mut read = |bytes: u64| -> std::io::Result<Option<Vec<u8>>> {
+        buffer.clear();
+        let got = Read::by_ref(file).take(bytes).read_to_end(&mut buffer)?;
+        Ok((got as u64 == bytes).then(|| buffer.clone()))
+    };
+    let mut whole = 0;
+    if let Some(init) = read(sidecar.header.init_bytes)? {
+        hash.update(&init);
+        for fragment in &sidecar.fragments {
+            match read(fragment.bytes)? {
+                Some(bytes) if hex::encode(Sha256::digest(&bytes)) == fragment.sha256 => hash.update(&bytes),
+                _ => break,
+            }
+            whole += 1;
+        }
+    }
+    sidecar.fragments.truncate(whole);
+    Ok(hex::encode(hash.finalize()))
+}
+
+fn cut(file: &File, bytes: u64) -> std::io::Result<()> {
+    file.set_len(bytes)?;
+    file.sync_data()
+}
+
+/// Removes an MP4 and its sidecar, as far as they are there.
+pub fn remove(mp4: &Path) -> Result<()> {
+    for path in [mp4.to_owned(), sidecar_path(mp4)] {
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != Os::NotFound => return Err(Error::io("a recording cannot be removed", &path, e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Appends one line to a sidecar.
+pub(super) fn write_line(file: &mut File, line: &impl Serialize) -> std::io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    file.write_all(&bytes)
+}
