@@ -6,6 +6,7 @@
 mod dump;
 mod fleet;
 mod process;
+mod recordings;
 mod sink;
 
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +33,7 @@ use crate::wire::topic::NodeTopics;
 use dump::Dump;
 use fleet::Fleet;
 use process::WorkerProcess;
+use recordings::Recordings;
 use sink::Sink;
 
 /// How long open HTTP requests may take when the node stops.
@@ -102,7 +104,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         },
     ));
 
-    let sink = Sink::new(store.clone(), clock.clone(), origin, statuses);
+    let recordings = Recordings::new(store.clone(), node.record.dir.clone());
+    recordings.begin(&document).await;
+    let sink = Sink::new(store.clone(), recordings, clock.clone(), origin, statuses);
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -189,6 +193,8 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         track: site.track.clone(),
         snapshot: site.snapshot.clone(),
         ring_bytes: node.ring_bytes,
+        record: node.record.clone(),
+        boot_id: sink.boot_id().to_owned(),
     };
     let dump = Dump::open(node.ipc_dump.as_deref())?;
     let of_workers = sink.clone();
