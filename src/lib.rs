@@ -6,7 +6,7 @@
 //! - L0 [`base`]: error, clock, geometry, domain types
 //! - L1 [`config`], [`wire`]: the two strict files; everything that leaves a process as bytes
 //! - L2 [`ingest`], [`detect`], [`track`], [`rules`], [`store`], [`snapshot`], [`privacy`]: the stages
-//! - L3 [`publish`], [`link`], [`record`]: outbox to broker; HTTP doors; recordings
+//! - L3 [`publish`], [`record`], [`link`]: outbox to broker; recordings on disk; HTTP doors
 //! - L4 [`centre`]: the command centre
 //! - L5 [`app`]: wiring; the only place that spawns threads, tasks and processes
 

@@ -120,6 +120,7 @@ fn check_node(site: &WardwatchConfig, node: &NodeConfig, say: &mut Say<'_>) -> R
 fn media() -> Result<String> {
     crate::ingest::init()?;
     crate::ingest::check_templates()?;
+    crate::record::mux::check_templates()?;
     Ok("H.264, H.265 and MJPEG can be received and decoded".into())
 }
 

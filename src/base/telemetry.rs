@@ -18,6 +18,12 @@ pub const DETECTIONS: &str = "wardwatch_detections_total";
 pub const EVENTS: &str = "wardwatch_events_total";
 /// Connections to the camera that were made again. Label `camera`.
 pub const RECONNECTS: &str = "wardwatch_reconnects_total";
+/// Bytes of recordings that were ended. Label `camera`.
+pub const RECORD_BYTES: &str = "wardwatch_record_bytes_total";
+/// Recordings (files) that were ended. Label `camera`.
+pub const RECORD_SEGMENTS: &str = "wardwatch_record_segments_total";
+/// Times without recording that began. Labels `camera`, `reason`.
+pub const RECORD_GAPS: &str = "wardwatch_record_gaps_total";
 /// 1 for the state a camera is in, 0 for the others. Labels `camera`, `state`.
 pub const CAMERA_STATE: &str = "wardwatch_camera_state";
 /// Workers started again after they died.

@@ -9,7 +9,7 @@ use super::Document;
 use crate::base::Result;
 
 /// `[record]`: the same for all cameras of a node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordConfig {
     /// Files lie in `<dir>/<camera>/<YYYYMMDD>/`.
     pub dir: PathBuf,

@@ -97,6 +97,13 @@ impl GopRing {
         self.units.range(keyframe..=nearest).cloned().collect()
     }
 
+    /// The last keyframe that had arrived by `at`, or the first there is: where to read from to have everything since.
+    pub fn seek(&self, at: Duration) -> Option<u64> {
+        let mut keyframes = self.units.iter().filter(|u| u.keyframe);
+        let first = keyframes.next()?;
+        Some(keyframes.take_while(|u| u.arrived.mono <= at).last().unwrap_or(first).seq)
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -162,6 +169,11 @@ impl SharedRing {
         self.lock().0.gop_at(at)
     }
 
+    /// See [`GopRing::seek`].
+    pub fn seek(&self, at: Duration) -> Option<u64> {
+        self.lock().0.seek(at)
+    }
+
     /// See [`GopRing::evicted_gops`].
     pub fn evicted_gops(&self) -> u64 {
         self.lock().0.evicted_gops()
@@ -200,6 +212,17 @@ mod tests {
         let at = Stamp { mono: Duration::from_millis(2340), wall_ms: 0 };
         let seqs: Vec<u64> = ring.gop_at(at).iter().map(|u| u.seq).collect();
         assert_eq!(seqs, [20, 21, 22, 23]);
+    }
+
+    #[test]
+    fn reading_from_a_moment_begins_at_the_keyframe_before_it() {
+        let mut ring = GopRing::new(1 << 20);
+        assert_eq!(ring.seek(Duration::ZERO), None);
+        for i in 5..40u64 {
+            ring.push(unit(i % 10 == 0, 100, i * 100));
+        }
+        let at = |ms| ring.seek(Duration::from_millis(ms));
+        assert_eq!([at(0), at(1999), at(2000), at(99_000)], [Some(5), Some(5), Some(15), Some(25)]);
     }
 
     #[test]

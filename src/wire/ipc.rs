@@ -7,12 +7,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::geometry::Polygon;
-use crate::base::types::{CameraCounters, CameraHealth, CameraId, EventReport, NamedLine, Phantom, StreamRole, Zone};
+use crate::base::types::{
+    CameraCounters, CameraHealth, CameraId, EventReport, Gap, NamedLine, Phantom, Segment, StreamRole, Zone,
+};
 use crate::base::{Error, ErrorKind, Result};
-use crate::config::{Camera, DetectConfig, RuleConfig, SnapshotConfig, StreamSource, TrackConfig, Transport};
+use crate::config::{
+    Camera, DetectConfig, RecordConfig, RecordingMode, RuleConfig, SnapshotConfig, StreamSource, TrackConfig, Transport,
+};
 
 /// Both ends must speak the same; they are one binary, so a difference means a half-done upgrade.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 const MAX_HEADER: usize = 4 << 20;
 const MAX_BLOB: usize = 32 << 20;
@@ -54,6 +58,18 @@ pub enum ToNode {
         camera: CameraId,
         phantoms: Vec<Phantom>,
     },
+    /// A recording was begun, with its first fragment on disk.
+    SegmentOpened(Box<Segment>),
+    /// A recording was ended, as far as the disk allowed.
+    SegmentClosed(Box<Segment>),
+    /// Nothing is recorded from its start on, or was until its end.
+    GapBegan(Gap),
+    /// The camera's open gap is over; a [`ToNode::SegmentOpened`] says the same.
+    GapEnded {
+        camera: CameraId,
+        /// UTC milliseconds.
+        at_ms: i64,
+    },
     /// It cannot work at all (no runtime library, wrong model); said before it exits.
     Failed {
         message: String,
@@ -72,6 +88,9 @@ pub struct WorkerSetup {
     pub track: TrackConfig,
     pub snapshot: SnapshotConfig,
     pub ring_bytes: usize,
+    pub record: RecordConfig,
+    /// The node's run, written into recordings.
+    pub boot_id: String,
 }
 
 /// A camera without its secrets.
@@ -83,6 +102,7 @@ pub struct CameraAssignment {
     pub secrets_generation: u64,
     pub detect: StreamSettings,
     pub record: Option<StreamSettings>,
+    pub recording: RecordingMode,
     pub detect_fps: f32,
     pub masks: Vec<Polygon>,
     pub zones: Vec<Zone>,
@@ -100,6 +120,7 @@ impl CameraAssignment {
             secrets_generation,
             detect: StreamSettings::from(&camera.detect),
             record: camera.record.as_ref().map(StreamSettings::from),
+            recording: camera.recording.mode,
             detect_fps: camera.detect_fps,
             masks: camera.masks.clone(),
             zones: camera.zones.clone(),

@@ -7,7 +7,7 @@ use wardwatch::app::camera::{CameraTask, SiteSettings};
 use wardwatch::base::Stamp;
 use wardwatch::base::geometry::{Point, Polygon};
 use wardwatch::base::types::{ColorMatrix, ColorRange, Frame, Phase, Plane};
-use wardwatch::config::{RuleConfig, SnapshotConfig, Transport};
+use wardwatch::config::{RecordingMode, RuleConfig, SnapshotConfig, Transport};
 use wardwatch::rules::IdSource;
 use wardwatch::wire::ipc::{CameraAssignment, StreamSettings};
 
@@ -38,6 +38,7 @@ fn task(rules: Vec<RuleConfig>, masks: Vec<Polygon>) -> CameraTask {
         secrets_generation: 0,
         detect: StreamSettings { transport: Transport::Tcp, latency_ms: 200, tls_pin: None },
         record: None,
+        recording: RecordingMode::Off,
         detect_fps: 5.0,
         masks,
         zones,

@@ -23,7 +23,7 @@ const MODULES: &[Module] = &[
     module("snapshot", 2, &[], "a stage"),
     module("privacy", 2, &[], "a stage"),
     module("publish", 3, &[], "from the store to the broker"),
-    module("record", 3, &[], "recordings on disk"),
+    module("record", 3, &[], "from the ring to files, and from files to clips"),
     module("link", 3, &[], "HTTP doors"),
     module("centre", 4, &[], "the command centre"),
     module("app", 5, &[], "wiring"),

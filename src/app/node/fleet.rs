@@ -41,6 +41,7 @@ impl Fleet {
     /// Puts `document` in force.
     pub(super) fn apply(&mut self, document: &CamerasDocument) {
         self.sink.set_config_revision(document.revision);
+        self.sink.recordings().set_modes(document);
         let cameras: Vec<Camera> = document.cameras.iter().filter_map(shared).collect();
         let gone: Vec<CameraId> =
             self.place.keys().filter(|id| cameras.iter().all(|c| c.id != **id)).cloned().collect();

@@ -7,6 +7,7 @@ mod dump;
 mod fleet;
 mod process;
 mod recordings;
+mod shelf;
 mod sink;
 
 use std::os::unix::fs::PermissionsExt;
@@ -33,7 +34,8 @@ use crate::wire::topic::NodeTopics;
 use dump::Dump;
 use fleet::Fleet;
 use process::WorkerProcess;
-use recordings::Shelf;
+use recordings::Recordings;
+use shelf::Shelf;
 use sink::Sink;
 
 /// How long open HTTP requests may take when the node stops.
@@ -106,7 +108,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         },
     ));
 
-    let sink = Sink::new(store.clone(), clock.clone(), origin, statuses);
+    let recordings = Recordings::new(store.clone(), node.record.dir.clone());
+    recordings.begin(&document).await;
+    let sink = Sink::new(store.clone(), recordings, clock.clone(), origin, statuses);
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -135,7 +139,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                 }
                 if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
                     fleet.apply(&newer);
-                    policies.send_replace(recordings::policies(&newer));
+                    policies.send_replace(shelf::policies(&newer));
                     document = newer;
                 }
             }
@@ -196,6 +200,8 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         track: site.track.clone(),
         snapshot: site.snapshot.clone(),
         ring_bytes: node.ring_bytes,
+        record: node.record.clone(),
+        boot_id: sink.boot_id().to_owned(),
     };
     let dump = Dump::open(node.ipc_dump.as_deref())?;
     let of_workers = sink.clone();

@@ -1,185 +1,110 @@
-//! The node's care for recordings: at start, disk and index of the last days are brought together; once a minute, what
-//! has had its time leaves: first the row, then the files, then the directory is put on disk. A row without files is
-//! found by `wardwatch fsck`; files without a row would be found, too, but until then nobody could see them.
+//! The node's side of recording: what workers say of their files goes into the index, and what a worker or an earlier run
+//! left open is ended from its sidecar. An index that cannot be written costs rows, no video: sidecars can rebuild it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use metrics::counter;
 
-use crate::app::recordings::mend_one;
-use crate::base::types::CameraId;
-use crate::base::{Clock, Result};
-use crate::config::{CamerasDocument, NodeConfig, RecordConfig, RecordingConfig};
-use crate::record::fsck::{self, Depth, Disk, Problem};
-use crate::record::retention::{self, CameraInventory, Candidate, Deletion, Inventory, Plan, Policy};
+use crate::base::Result;
+use crate::base::telemetry as names;
+use crate::base::types::{CameraId, Gap, GapReason, Segment};
+use crate::config::{CamerasDocument, RecordingMode};
+use crate::record::segment;
 use crate::store::Store;
-use crate::store::reader::Reader;
 
-const EVERY: Duration = Duration::from_secs(60);
-
-/// Files of one camera that one step may delete; more wait for the next.
-const BATCH: u32 = 500;
-
-/// At start, directories of so many days are looked into: a run that was cut off leaves nothing in older ones.
-const RECENT_DAYS: i64 = 2;
-
-const DAY_MS: i64 = 86_400_000;
-
-/// What each camera may keep; those not in it have the default.
-pub(super) type Policies = HashMap<CameraId, Policy>;
-
-/// The policies of a cameras document.
-pub(super) fn policies(document: &CamerasDocument) -> Policies {
-    document.cameras.iter().map(|c| (c.id.clone(), policy(&c.recording))).collect()
-}
-
-fn policy(config: &RecordingConfig) -> Policy {
-    Policy { keep_days: config.keep_days, max_bytes: config.max_gb.map(|gb| (f64::from(gb) * 1e9) as u64) }
-}
-
-/// What the care works on.
-pub(super) struct Shelf {
+/// Cloneable; shared by the tasks of all workers.
+#[derive(Clone)]
+pub(super) struct Recordings {
     store: Store,
-    /// The store's file, for reading beside it.
-    database: PathBuf,
-    record: RecordConfig,
-    clock: Arc<dyn Clock>,
+    dir: PathBuf,
+    modes: Arc<Mutex<HashMap<CameraId, RecordingMode>>>,
 }
 
-impl Shelf {
-    /// A node's recordings, looked over; what cannot be looked at does not keep a node from starting.
-    pub(super) async fn ready(node: &NodeConfig, store: Store, clock: Arc<dyn Clock>) -> Self {
-        let database = node.state_dir.join("node.db");
-        let shelf = Self { store, database, record: node.record.clone(), clock };
-        if let Err(e) = shelf.look_over().await {
-            tracing::error!("recordings and their index were not compared: {e}");
-        }
-        shelf
+impl Recordings {
+    pub(super) fn new(store: Store, dir: PathBuf) -> Self {
+        Self { store, dir, modes: Arc::default() }
     }
 
-    /// Deletes from now on what has had its time; new policies go through the sender.
-    pub(super) fn keep(self, document: &CamerasDocument) -> (watch::Sender<Policies>, JoinHandle<()>) {
-        let (policies, kept) = watch::channel(policies(document));
-        (policies, tokio::spawn(self.retain(kept)))
-    }
-
-    /// Brings disk and index of the last days together, without reading the recordings. For the start, before anything
-    /// is recorded.
-    async fn look_over(&self) -> Result<()> {
-        let (database, dir, now_ms) = (self.database.clone(), self.record.dir.clone(), self.clock.now().wall_ms);
-        for problem in blocking(move || recent_problems(&database, &dir, now_ms)).await? {
-            let path = problem.path().to_owned();
-            match &problem {
-                Problem::NoRow(_) | Problem::LeftOpen(_) => {
-                    tracing::info!(path, "a recording of a run that was cut off is in the index again");
-                }
-                Problem::NoFile(_) => tracing::warn!(path, "a recording is gone; the index forgets it"),
-                _ => {
-                    tracing::warn!(path, "something is wrong with a recording; `wardwatch fsck` tells more");
-                    continue;
-                }
-            }
-            mend_one(&self.store, &self.record.dir, &problem).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes what has had its time, now and then once a minute.
-    async fn retain(self, policies: watch::Receiver<Policies>) {
-        let mut minutely = tokio::time::interval(EVERY);
-        let mut stopped = false;
-        loop {
-            minutely.tick().await;
-            let policies = policies.borrow().clone();
-            match self.step(policies).await {
-                Ok(plan) => {
-                    if plan.stop_recording && !stopped {
-                        tracing::error!(
-                            floor_mb = self.record.disk_floor_bytes >> 20,
-                            "the disk is full and every recording left is held or being written: nothing can be deleted"
-                        );
-                    }
-                    stopped = plan.stop_recording;
-                }
-                Err(e) => tracing::warn!("recordings that have had their time are not deleted: {e}"),
+    /// Ends what the last run left open. From there to the first new file is a gap, for cameras that are recorded always.
+    pub(super) async fn begin(&self, document: &CamerasDocument) {
+        self.set_modes(document);
+        self.recover(None).await;
+        for camera in document.cameras.iter().filter(|c| c.recording.mode == RecordingMode::Continuous) {
+            let last = self.store.last_recorded(camera.id.clone()).await;
+            if let Some(Some(start_ms)) = report(&camera.id, last) {
+                self.gap_began(down(camera.id.clone(), start_ms)).await;
             }
         }
     }
 
-    /// One round; what was decided.
-    async fn step(&self, policies: Policies) -> Result<Plan> {
-        let shelf = (self.database.clone(), self.record.clone());
-        let (inventory, paths) = blocking(move || inventory(&shelf.0, &shelf.1, &policies)).await?;
-        let plan = retention::step(&inventory, self.clock.now().wall_ms);
-        let mut done: HashMap<&str, (u32, u64)> = HashMap::new();
-        for Deletion { id, bytes, cause } in &plan.delete {
-            let Some(path) = paths.get(id).cloned() else { continue };
-            if !self.store.retire_segment(*id).await? {
-                continue;
-            }
-            let dir = self.record.dir.clone();
-            blocking(move || retention::unlink(&dir, &path)).await?;
-            let sum = done.entry(cause.as_str()).or_default();
-            *sum = (sum.0 + 1, sum.1 + bytes);
-        }
-        for (cause, (files, bytes)) in done {
-            tracing::info!(cause, files, bytes, "recordings were deleted");
-        }
-        Ok(plan)
+    pub(super) fn set_modes(&self, document: &CamerasDocument) {
+        let modes = document.cameras.iter().map(|c| (c.id.clone(), c.recording.mode)).collect();
+        *self.modes.lock().unwrap_or_else(PoisonError::into_inner) = modes;
     }
-}
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| crate::base::Error::new(crate::base::ErrorKind::Internal, "work on recordings failed").source(e))?
-}
-
-fn recent_problems(database: &Path, dir: &Path, now_ms: i64) -> Result<Vec<Problem>> {
-    let reader = Reader::open(database)?;
-    let depth = Depth { hashes: false, live: false, now_ms };
-    let mut problems = Vec::new();
-    for camera in fsck::cameras(dir)? {
-        let Ok(id) = camera.parse::<CameraId>() else { continue };
-        let mut disk = Disk::default();
-        for days_ago in 0..RECENT_DAYS {
-            let Ok(day) = Timestamp::from_millisecond(now_ms - days_ago * DAY_MS) else { continue };
-            fsck::list_day(&mut disk, dir, &format!("{camera}/{}", day.strftime("%Y%m%d")), now_ms)?;
-        }
-        let rows = reader.segments(&id, now_ms - RECENT_DAYS * DAY_MS, i64::MAX)?;
-        fsck::compare(dir, &disk, &rows, depth, &mut |problem| {
-            problems.push(problem);
-            Ok(())
-        })?;
+    fn is_continuous(&self, camera: &CameraId) -> bool {
+        let modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        modes.get(camera) == Some(&RecordingMode::Continuous)
     }
-    Ok(problems)
-}
 
-/// What retention decides upon, and where each candidate lies.
-fn inventory(database: &Path, record: &RecordConfig, policies: &Policies) -> Result<(Inventory, HashMap<i64, String>)> {
-    let reader = Reader::open(database)?;
-    let mut paths = HashMap::new();
-    let mut cameras = Vec::new();
-    for camera in reader.cameras()? {
-        let policy = policies.get(&camera).copied().unwrap_or_else(|| policy(&RecordingConfig::default()));
-        let bytes = if policy.max_bytes.is_some() { reader.bytes(&camera)? } else { 0 };
-        let segments = reader.oldest_unheld(&camera, BATCH)?;
-        let complete = segments.len() < BATCH as usize;
-        let candidate = |s: crate::base::types::Segment| {
-            paths.insert(s.id, s.path);
-            Candidate { id: s.id, start_ms: s.start_ms, end_ms: s.end_ms.unwrap_or(s.start_ms), bytes: s.bytes }
+    pub(super) async fn opened(&self, segment: Segment) {
+        report(&segment.camera.clone(), self.store.segment_opened(segment).await);
+    }
+
+    pub(super) async fn closed(&self, segment: Segment) {
+        counter!(names::RECORD_BYTES, "camera" => segment.camera.to_string()).increment(segment.bytes);
+        counter!(names::RECORD_SEGMENTS, "camera" => segment.camera.to_string()).increment(1);
+        report(&segment.camera.clone(), self.store.segment_closed(segment).await);
+    }
+
+    pub(super) async fn gap_began(&self, gap: Gap) {
+        let (camera, reason) = (gap.camera.to_string(), gap.reason.as_str());
+        counter!(names::RECORD_GAPS, "camera" => camera, "reason" => reason).increment(1);
+        report(&gap.camera.clone(), self.store.gap_began(gap).await);
+    }
+
+    pub(super) async fn gap_ended(&self, camera: CameraId, at_ms: i64) {
+        report(&camera, self.store.gap_ended(camera.clone(), at_ms).await);
+    }
+
+    /// Ends the open files of `camera`, whose worker is gone, or of all.
+    pub(super) async fn recover(&self, camera: Option<&CameraId>) {
+        let open = match self.store.open_segments(camera.cloned()).await {
+            Ok(open) => open,
+            Err(e) => return tracing::error!("recordings stay open in the index until the next start: {e}"),
         };
-        let oldest = segments.into_iter().map(candidate).collect();
-        cameras.push(CameraInventory { camera, policy, bytes, oldest, complete });
+        for segment in open {
+            let (dir, path) = (self.dir.clone(), segment.path.clone());
+            let found = tokio::task::spawn_blocking(move || segment::recover(&dir, &path)).await;
+            match found {
+                Ok(Ok(Some(found))) => {
+                    tracing::info!(
+                        path = found.path,
+                        fragments = found.fragments,
+                        "a recording that was cut off is ended"
+                    );
+                    let gap = camera.zip(found.end_ms).map(|(c, end_ms)| down(c.clone(), end_ms));
+                    self.closed(found).await;
+                    if let Some(gap) = gap.filter(|g| self.is_continuous(&g.camera)) {
+                        self.gap_began(gap).await;
+                    }
+                }
+                Ok(Ok(None)) => {
+                    report(&segment.camera, self.store.remove_segment(segment.id).await);
+                }
+                Ok(Err(e)) => tracing::error!(path = segment.path, "a recording that was cut off stays open: {e}"),
+                Err(e) => tracing::error!(path = segment.path, "a recording cannot be looked at: {e}"),
+            }
+        }
     }
-    if cameras.is_empty() {
-        return Ok((Inventory::default(), paths));
-    }
-    let free_bytes = retention::free_bytes(&record.dir)?;
-    Ok((Inventory { free_bytes, floor_bytes: record.disk_floor_bytes, cameras }, paths))
+}
+
+fn down(camera: CameraId, start_ms: i64) -> Gap {
+    Gap { id: 0, camera, start_ms, end_ms: None, reason: GapReason::NodeDown }
+}
+
+fn report<T>(camera: &CameraId, result: Result<T>) -> Option<T> {
+    result.inspect_err(|e| tracing::error!(camera = camera.as_str(), "the index of recordings is behind: {e}")).ok()
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use metrics::{counter, gauge, histogram};
 use tokio::sync::watch;
 
+use super::recordings::Recordings;
 use crate::base::telemetry as names;
 use crate::base::types::{CameraCounters, CameraHealth, CameraId, CameraState, EventReport, Phantom, Snapshot};
 use crate::base::{Clock, ErrorKind, Result};
@@ -27,6 +28,7 @@ pub(super) struct Sink(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    recordings: Recordings,
     clock: Arc<dyn Clock>,
     origin: Origin,
     statuses: watch::Sender<CameraStatuses>,
@@ -39,12 +41,14 @@ struct Inner {
 impl Sink {
     pub(super) fn new(
         store: Store,
+        recordings: Recordings,
         clock: Arc<dyn Clock>,
         origin: Origin,
         statuses: watch::Sender<CameraStatuses>,
     ) -> Self {
         Self(Arc::new(Inner {
             store,
+            recordings,
             clock,
             origin,
             statuses,
@@ -52,6 +56,16 @@ impl Sink {
             counted: Mutex::default(),
             ready: Mutex::default(),
         }))
+    }
+
+    /// The index of recordings.
+    pub(super) fn recordings(&self) -> &Recordings {
+        &self.0.recordings
+    }
+
+    /// The node's run.
+    pub(super) fn boot_id(&self) -> &str {
+        &self.0.origin.boot_id
     }
 
     /// Takes a message over. Waits for the store: events are never dropped, so a full disk holds the worker up.
@@ -65,6 +79,10 @@ impl Sink {
                     tracing::warn!(camera = camera.as_str(), "{e}");
                 }
             }
+            ToNode::SegmentOpened(segment) => self.0.recordings.opened(*segment).await,
+            ToNode::SegmentClosed(segment) => self.0.recordings.closed(*segment).await,
+            ToNode::GapBegan(gap) => self.0.recordings.gap_began(gap).await,
+            ToNode::GapEnded { camera, at_ms } => self.0.recordings.gap_ended(camera, at_ms).await,
             ToNode::Hello { .. } | ToNode::Ready { .. } | ToNode::Failed { .. } | ToNode::Bye => {}
         }
         Ok(())
@@ -186,6 +204,7 @@ impl Sink {
                 Ok(_) => {}
                 Err(e) => tracing::error!(camera = camera.as_str(), "open events stay open until the next start: {e}"),
             }
+            self.0.recordings.recover(Some(camera)).await;
             self.announce(camera, CameraState::Restarting);
         }
     }

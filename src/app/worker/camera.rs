@@ -1,14 +1,15 @@
-//! One camera inside a worker: its threads (receive detect, receive record, decode, task) and what they share.
+//! One camera inside a worker: its threads (receive detect, receive record, decode, task, record) and what they share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::outbound::Outbound;
+use super::record::{RecordControl, RecordLoop};
 use super::stream::{Stream, StreamReport, Supervisor, decode_loop};
 use crate::app::camera::{CameraTask, SiteSettings};
 use crate::app::{join, thread};
@@ -17,11 +18,12 @@ use crate::base::types::{
     StreamRole,
 };
 use crate::base::{Clock, Result, Stamp};
-use crate::config::TrackConfig;
+use crate::config::{RecordConfig, TrackConfig};
 use crate::detect::{Mailbox, Put};
 use crate::ingest::decode::decode_nearest;
 use crate::ingest::receive::Endpoint;
 use crate::privacy::Masks;
+use crate::record::recorder::{Recorder, Settings};
 use crate::rules::IdSource;
 use crate::track::Tracker;
 use crate::wire::ipc::{CameraAssignment, CameraSecrets, StreamSettings, ToNode};
@@ -42,6 +44,8 @@ pub(super) struct Shared {
     pub(super) track: TrackConfig,
     pub(super) site: SiteSettings,
     pub(super) ring_bytes: usize,
+    pub(super) record: RecordConfig,
+    pub(super) boot_id: String,
 }
 
 enum TaskInput {
@@ -64,11 +68,13 @@ pub(super) struct CameraRuntime {
     assignment: CameraAssignment,
     detect: Arc<Stream>,
     record: Option<Arc<Stream>>,
+    recording: Arc<RecordControl>,
     fps: Arc<Mutex<f32>>,
     masks: Mutex<Masks>,
     task: SyncSender<TaskInput>,
     counts: Arc<Counts>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl CameraRuntime {
@@ -82,7 +88,8 @@ impl CameraRuntime {
         let fps = Arc::new(Mutex::new(assignment.detect_fps));
         let mut threads = Vec::new();
 
-        let worker = CameraWorker::new(&assignment, shared, record.clone(), counts.clone())?;
+        let recording = Arc::new(RecordControl::new(assignment.recording));
+        let worker = CameraWorker::new(&assignment, shared, record.clone(), recording.clone(), counts.clone())?;
         threads.push(thread(&format!("task {id}"), move || worker.run(&inputs))?);
 
         let (mailbox, camera, replaced) = (shared.mailbox.clone(), id.clone(), counts.clone());
@@ -96,6 +103,9 @@ impl CameraRuntime {
         threads.push(thread(&format!("decode {id}"), move || decode_loop(&name, &stream, &wanted, deliver))?);
 
         let health = Arc::new(Health::new(id.clone(), shared.outbound.clone()));
+        let recorder = recorder(&id, record.as_ref().unwrap_or(&detect), record.is_some(), &recording, shared);
+        let told = health.clone();
+        threads.push(thread(&format!("record {id}"), move || recorder.run(|fault| told.recording(fault)))?);
         let mut receive = |role: StreamRole, settings: &StreamSettings, stream: &Arc<Stream>| -> Result<()> {
             let supervisor = supervisor(&id, role, settings, secrets, stream, shared);
             let health = health.clone();
@@ -109,9 +119,11 @@ impl CameraRuntime {
         Ok(Arc::new(Self {
             masks: Mutex::new(Masks::new(assignment.masks.clone())),
             threads: Mutex::new(threads),
+            clock: shared.clock.clone(),
             assignment,
             detect,
             record,
+            recording,
             fps,
             task,
             counts,
@@ -128,6 +140,8 @@ impl CameraRuntime {
     pub(super) fn reconfigure(&self, new: CameraAssignment) {
         *self.fps.lock().unwrap_or_else(PoisonError::into_inner) = new.detect_fps;
         *self.masks.lock().unwrap_or_else(PoisonError::into_inner) = Masks::new(new.masks.clone());
+        // Ending a segment takes the recording thread's time, not this one's.
+        self.recording.set_mode(new.recording, self.clock.now());
         if self.task.send(TaskInput::Reconfigure(Box::new(new))).is_err() {
             tracing::error!(camera = self.assignment.id.as_str(), "its task has ended");
         }
@@ -170,12 +184,39 @@ impl CameraRuntime {
         if let Some(record) = &self.record {
             record.stop();
         }
+        self.recording.stop();
         shared.mailbox.remove(&self.assignment.id);
         // The task may be gone already; then there is nothing to end.
         self.task.send(TaskInput::Stop).ok();
         for handle in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
             join(handle);
         }
+    }
+}
+
+fn recorder(
+    id: &CameraId,
+    stream: &Arc<Stream>,
+    of_record: bool,
+    control: &Arc<RecordControl>,
+    shared: &Shared,
+) -> RecordLoop {
+    let settings = Settings {
+        camera: id.clone(),
+        stream: if of_record { StreamRole::Record } else { StreamRole::Detect },
+        dir: shared.record.dir.clone(),
+        segment: Duration::from_secs(shared.record.segment_seconds.into()),
+        // The other half is for events.
+        min_free_bytes: shared.record.disk_floor_bytes / 2,
+        boot_id: shared.boot_id.clone(),
+    };
+    RecordLoop {
+        camera: id.clone(),
+        recorder: Recorder::new(settings, shared.clock.now()),
+        stream: stream.clone(),
+        control: control.clone(),
+        clock: shared.clock.clone(),
+        outbound: shared.outbound.clone(),
     }
 }
 
@@ -223,6 +264,8 @@ struct Streams {
     detect: Option<StreamReport>,
     record: Option<StreamReport>,
     logged: Option<(CameraState, Option<FaultKind>)>,
+    /// Why nothing is recorded.
+    recording: Option<String>,
 }
 
 impl Health {
@@ -236,13 +279,23 @@ impl Health {
             StreamRole::Detect => streams.detect = Some(report),
             StreamRole::Record => streams.record = Some(report),
         }
+        self.tell(streams);
+    }
+
+    fn recording(&self, fault: Option<String>) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.recording = fault;
+        self.tell(streams);
+    }
+
+    fn tell(&self, mut streams: MutexGuard<'_, Streams>) {
         let (Some(detect), record) = (&streams.detect, &streams.record) else { return };
         // The detect stream decides on the state; a failing record stream is told beside it.
         let record_fault = record.as_ref().and_then(|r| r.fault.as_ref());
         let (fault, detail) = match (&detect.fault, record_fault) {
             (Some(f), _) => (Some(f.kind), Some(f.detail.clone())),
             (None, Some(f)) => (Some(f.kind), Some(format!("its record stream {}", f.detail))),
-            (None, None) => (None, None),
+            (None, None) => (None, streams.recording.clone()),
         };
         let health = CameraHealth {
             camera: self.camera.clone(),
@@ -277,6 +330,7 @@ struct CameraWorker {
     tracker: Tracker,
     task: CameraTask,
     record: Option<Arc<Stream>>,
+    recording: Arc<RecordControl>,
     counts: Arc<Counts>,
     phantoms_sent: Duration,
 }
@@ -286,6 +340,7 @@ impl CameraWorker {
         assignment: &CameraAssignment,
         shared: &Shared,
         record: Option<Arc<Stream>>,
+        recording: Arc<RecordControl>,
         counts: Arc<Counts>,
     ) -> Result<Self> {
         Ok(Self {
@@ -295,6 +350,7 @@ impl CameraWorker {
             tracker: Tracker::new(&shared.track, assignment.phantoms.clone()),
             task: CameraTask::new(assignment, &shared.site, IdSource::live())?,
             record,
+            recording,
             counts,
             phantoms_sent: shared.clock.now().mono,
         })
@@ -354,6 +410,7 @@ impl CameraWorker {
     }
 
     fn send(&self, report: EventReport, snapshot: Option<Snapshot>) {
+        self.recording.event(&report);
         if report.phase == Phase::Started {
             self.counts.events.fetch_add(1, Ordering::Relaxed);
         }

@@ -7,6 +7,7 @@
 
 mod camera;
 mod outbound;
+mod record;
 pub mod stream;
 
 use std::collections::HashMap;
@@ -179,6 +180,8 @@ impl Worker {
             track: setup.track.clone(),
             site: SiteSettings::new(&setup.timezone, setup.snapshot.clone(), &model)?,
             ring_bytes: setup.ring_bytes,
+            record: setup.record.clone(),
+            boot_id: setup.boot_id.clone(),
         };
         let cameras = Cameras::default();
         let times = Arc::new(Mutex::new(Vec::new()));

@@ -1,0 +1,369 @@
+//! Cuts one camera's stream into segments: where a keyframe stands after long enough, where the stream breaks off or
+//! changes, where the disk refuses. Says what happened as [`Note`]s. It waits for nothing but the disk.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::boxes::{self, Part, Splitter};
+use super::mux::Mux;
+use super::writer::{FragmentTimes, SegmentWriter, Subject};
+use crate::base::types::{AccessUnit, CameraId, Codec, Gap, GapReason, Segment, StreamParams, StreamRole};
+use crate::base::{Error, ErrorKind, Result, Stamp};
+
+/// A stream that is silent for this long is away.
+const AWAY: Duration = Duration::from_secs(5);
+/// Between tries while the disk or the mux refuses.
+pub const RETRY: Duration = Duration::from_secs(10);
+/// A mux has nothing to wait for: its end comes at once.
+const MUX_DEADLINE: Duration = Duration::from_secs(1);
+/// Timestamps that step back or forward by more than this do not continue what came before. Less is reordering, or a
+/// camera that drops pictures.
+const BACK: Duration = Duration::from_secs(1);
+const FORWARD: Duration = Duration::from_secs(3);
+/// A shorter gap is none: a slow camera's pictures are that far apart.
+const MIN_GAP_MS: i64 = 1500;
+
+/// What a recorder is made for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub camera: CameraId,
+    pub stream: StreamRole,
+    pub dir: PathBuf,
+    pub segment: Duration,
+    /// Recording stops when less is free.
+    pub min_free_bytes: u64,
+    pub boot_id: String,
+}
+
+/// What the index and the camera's status are to know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    Opened(Segment),
+    Closed(Segment),
+    GapBegan(Gap),
+    /// UTC milliseconds.
+    GapEnded(i64),
+    /// Why nothing is recorded although it should be; none when it is again.
+    Fault(Option<String>),
+}
+
+/// See the module.
+pub struct Recorder {
+    settings: Settings,
+    running: Option<Running>,
+    last: Option<Last>,
+    /// Since when nothing has come, if nothing came yet.
+    waiting_since: Stamp,
+    /// Every missing second is a gap; otherwise only those that the disk costs.
+    continuous: bool,
+    gap_open: bool,
+    retry_at: Duration,
+    fault: Option<String>,
+    notes: Vec<Note>,
+}
+
+/// The newest picture.
+struct Last {
+    pts: Duration,
+    arrived: Stamp,
+    end: Stamp,
+    params: Arc<StreamParams>,
+}
+
+struct Running {
+    mux: Mux,
+    splitter: Splitter,
+    init: Bytes,
+    writer: Option<SegmentWriter>,
+    start: Stamp,
+    base: Duration,
+    params: Arc<StreamParams>,
+    /// Arrival of what was fed and is in no fragment yet, by time since the first picture.
+    fed: VecDeque<(Duration, Stamp)>,
+}
+
+impl Recorder {
+    /// A recorder that waits for its first picture.
+    pub fn new(settings: Settings, now: Stamp) -> Self {
+        Self {
+            settings,
+            running: None,
+            last: None,
+            waiting_since: now,
+            continuous: false,
+            gap_open: false,
+            retry_at: Duration::ZERO,
+            fault: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What there is to tell since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Whether a segment is being made.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether every missing second is a gap from now on.
+    pub fn set_continuous(&mut self, continuous: bool, now: Stamp) {
+        if self.continuous == continuous {
+            return;
+        }
+        self.continuous = continuous;
+        self.waiting_since = now;
+        self.last = None;
+        // Nothing is expected any more.
+        if !continuous && std::mem::take(&mut self.gap_open) {
+            self.notes.push(Note::GapEnded(now.wall_ms));
+        }
+    }
+
+    /// Takes the next picture; `missed` others before it were not seen.
+    pub fn step(&mut self, unit: &AccessUnit, missed: u64, now: Stamp) {
+        if unit.params.codec == Codec::Mjpeg {
+            self.finish(None);
+            self.waiting_since = unit.arrived;
+            return self.set_fault(Some("is MJPEG, which cannot be recorded; set it to H.264 or H.265".into()));
+        }
+        if let Some(reason) = self.break_before(unit, missed) {
+            let end = self.last.as_ref().map(|l| l.end);
+            self.finish(None);
+            if let Some(end) = end.filter(|e| unit.arrived.wall_ms - e.wall_ms > MIN_GAP_MS) {
+                self.gap(reason, end.wall_ms, Some(unit.arrived.wall_ms));
+            }
+        }
+        let long = |r: &Running| unit.arrived.since(r.start) >= self.settings.segment;
+        if unit.keyframe && self.running.as_ref().is_some_and(long) {
+            self.finish(Some(unit.arrived));
+        }
+        self.note_last(unit);
+        if self.running.is_none() && unit.keyframe && now.mono >= self.retry_at {
+            match Running::start(unit) {
+                Ok(running) => self.running = Some(running),
+                Err(e) => return self.failed(&e, unit.arrived, now),
+            }
+        }
+        if let Some(running) = &mut self.running {
+            let fed = running.feed(unit);
+            let result = self.pump(now).and(fed);
+            if let Err(e) = result {
+                self.failed(&e, unit.arrived, now);
+            }
+        }
+    }
+
+    /// Time passes without a picture.
+    pub fn tick(&mut self, now: Stamp) {
+        let since = self.last.as_ref().map_or(self.waiting_since, |l| l.arrived);
+        if now.since(since) < AWAY {
+            return;
+        }
+        let begin = self.last.as_ref().map_or(since, |l| l.end);
+        self.finish(None);
+        if self.continuous && !self.gap_open {
+            self.gap(GapReason::Offline, begin.wall_ms, None);
+        }
+    }
+
+    /// Ends the segment, if one is being made, at `end` or where its pictures end.
+    pub fn finish(&mut self, end: Option<Stamp>) {
+        let Some(running) = &self.running else { return };
+        if let Err(e) = running.mux.finish(MUX_DEADLINE) {
+            tracing::debug!(camera = self.settings.camera.as_str(), "{e}");
+        }
+        let at = self.last.as_ref().map_or(running.start, |l| l.end);
+        let closed = self.pump(at).and_then(|()| {
+            let writer = self.running.as_mut().and_then(|r| r.writer.take());
+            writer.map_or(Ok(None), |w| w.close(end))
+        });
+        match closed {
+            Ok(closed) => self.notes.extend(closed.map(Note::Closed)),
+            Err(e) => self.failed(&e, at, at),
+        }
+        self.running = None;
+    }
+
+    /// Recording was switched off at `now`.
+    pub fn switched_off(&mut self, now: Stamp) {
+        self.finish(None);
+        if self.continuous {
+            if std::mem::take(&mut self.gap_open) {
+                self.notes.push(Note::GapEnded(now.wall_ms));
+            }
+            self.gap(GapReason::Off, now.wall_ms, None);
+            // It stays open until something is recorded again.
+            self.gap_open = false;
+        }
+        self.set_fault(None);
+    }
+
+    /// Why `unit` does not continue the picture before it, if it does not.
+    fn break_before(&self, unit: &AccessUnit, missed: u64) -> Option<GapReason> {
+        let last = self.last.as_ref()?;
+        if !Arc::ptr_eq(&last.params, &unit.params) {
+            // A new connection has parameters of its own, even if they are the same.
+            return Some(if last.params == unit.params { GapReason::Offline } else { GapReason::CodecChange });
+        }
+        if missed > 0 {
+            return Some(GapReason::Paused);
+        }
+        let jumps = unit.pts + BACK < last.pts || unit.pts > last.pts + FORWARD;
+        jumps.then_some(GapReason::Offline)
+    }
+
+    fn note_last(&mut self, unit: &AccessUnit) {
+        let before = self.last.as_ref().filter(|l| Arc::ptr_eq(&l.params, &unit.params));
+        let step = before.map_or(Duration::ZERO, |l| unit.pts.saturating_sub(l.pts)).min(Duration::from_secs(1));
+        let (arrived, end) = (unit.arrived, unit.arrived.plus(step));
+        self.last = Some(Last { pts: unit.pts, arrived, end, params: unit.params.clone() });
+    }
+
+    fn gap(&mut self, reason: GapReason, start_ms: i64, end_ms: Option<i64>) {
+        if self.gap_open || !(self.continuous || reason == GapReason::DiskFull) {
+            return;
+        }
+        self.gap_open = end_ms.is_none();
+        let camera = self.settings.camera.clone();
+        self.notes.push(Note::GapBegan(Gap { id: 0, camera, start_ms, end_ms, reason }));
+    }
+
+    fn set_fault(&mut self, fault: Option<String>) {
+        if self.fault != fault {
+            self.notes.push(Note::Fault(fault.clone()));
+            self.fault = fault;
+        }
+    }
+
+    /// The disk or the mux refused: what is there is kept, and after a while it is tried again.
+    fn failed(&mut self, e: &Error, at: Stamp, now: Stamp) {
+        let disk = matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::NotFound);
+        let running = self.running.take();
+        let mut lost_from = running.as_ref().map_or(at, |r| r.start).wall_ms;
+        if let Some(kept) = running.and_then(|r| r.writer).and_then(SegmentWriter::abandon) {
+            lost_from = kept.end_ms.unwrap_or(lost_from);
+            self.notes.push(Note::Closed(kept));
+        }
+        self.retry_at = now.mono + RETRY;
+        if disk {
+            self.gap(GapReason::DiskFull, lost_from, None);
+        }
+        // One line an outage.
+        if self.fault.is_none() {
+            tracing::error!(camera = self.settings.camera.as_str(), "recording stops, and is tried again: {e}");
+        }
+        self.set_fault(Some(match disk {
+            true => "is not recorded: the disk is full or refuses to write".into(),
+            false => format!("is not recorded: {}", e.message()),
+        }));
+    }
+
+    /// Puts on disk what the mux has made.
+    fn pump(&mut self, now: Stamp) -> Result<()> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        for bytes in running.mux.take() {
+            for part in running.splitter.push(&bytes)? {
+                match part {
+                    Part::Init(init) => running.init = init,
+                    Part::Fragment(fragment) => {
+                        if running.append(&fragment, &self.settings)? {
+                            self.notes.extend(running.writer.as_ref().map(|w| Note::Opened(w.segment().clone())));
+                            self.gap_open = false;
+                        }
+                    }
+                }
+            }
+        }
+        let Some(writer) = &mut running.writer else { return Ok(()) };
+        if writer.sync_if_due(now.mono)? {
+            enough_room(&self.settings)?;
+        }
+        self.set_fault(None);
+        Ok(())
+    }
+}
+
+impl Running {
+    fn start(unit: &AccessUnit) -> Result<Self> {
+        Ok(Self {
+            mux: Mux::start(&unit.params)?,
+            splitter: Splitter::default(),
+            init: Bytes::new(),
+            writer: None,
+            start: unit.arrived,
+            base: unit.pts,
+            params: unit.params.clone(),
+            fed: VecDeque::new(),
+        })
+    }
+
+    fn feed(&mut self, unit: &AccessUnit) -> Result<()> {
+        let pts = unit.pts.saturating_sub(self.base);
+        self.fed.push_back((pts, unit.arrived));
+        self.mux.feed(unit, pts)
+    }
+
+    /// Writes a fragment; true if that began the file.
+    fn append(&mut self, fragment: &[u8], settings: &Settings) -> Result<bool> {
+        let no_sense = || Error::new(ErrorKind::Internal, "the mux made a fragment that cannot be understood");
+        let times = boxes::times(fragment).ok_or_else(no_sense)?;
+        let scale = boxes::timescale(&self.init).ok_or_else(no_sense)?;
+        let seconds = |ticks: u64| Duration::from_nanos((u128::from(ticks) * 1_000_000_000 / u128::from(scale)) as u64);
+        let (pts, duration) = (seconds(times.start), seconds(times.duration));
+        let times = FragmentTimes { arrived: self.arrival(pts), pts, duration, keyframe: times.keyframe };
+        let begins = self.writer.is_none();
+        if begins {
+            self.writer = Some(self.create(settings)?);
+        }
+        let writer = self.writer.as_mut().ok_or_else(no_sense)?;
+        writer.append(fragment, times)?;
+        Ok(begins)
+    }
+
+    fn create(&self, settings: &Settings) -> Result<SegmentWriter> {
+        std::fs::create_dir_all(&settings.dir)
+            .map_err(|e| Error::io("the recording directory cannot be made", &settings.dir, e))?;
+        enough_room(settings)?;
+        SegmentWriter::create(&settings.dir, &self.subject(settings), &self.init)
+    }
+
+    /// When the picture at `pts` had arrived. Fragments come in order: what is before it is not asked for again.
+    fn arrival(&mut self, pts: Duration) -> Stamp {
+        let nearer = |a: &(Duration, Stamp), b: &(Duration, Stamp)| b.0.abs_diff(pts) <= a.0.abs_diff(pts);
+        while self.fed.len() > 1 && nearer(&self.fed[0], &self.fed[1]) {
+            self.fed.pop_front();
+        }
+        self.fed.front().map_or(self.start, |(_, arrived)| *arrived)
+    }
+
+    fn subject(&self, settings: &Settings) -> Subject {
+        Subject {
+            camera: settings.camera.clone(),
+            stream: settings.stream,
+            codec: self.params.codec,
+            width: self.params.width,
+            height: self.params.height,
+            start: self.start,
+            boot_id: settings.boot_id.clone(),
+        }
+    }
+}
+
+fn enough_room(settings: &Settings) -> Result<()> {
+    let at = |e: rustix::io::Errno| Error::io("the disk cannot be looked at", &settings.dir, e.into());
+    let disk = rustix::fs::statvfs(&settings.dir).map_err(at)?;
+    let free = disk.f_bavail * disk.f_frsize;
+    if free >= settings.min_free_bytes {
+        return Ok(());
+    }
+    let text =
+        format!("only {} MiB of the disk are free, of {} kept for events", free >> 20, settings.min_free_bytes >> 20);
+    Err(Error::new(ErrorKind::Exhausted, text).at(settings.dir.display()))
+}
