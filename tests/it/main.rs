@@ -14,6 +14,7 @@ mod ingest;
 mod mishaps;
 mod probe;
 mod publish;
+mod record;
 mod record_index;
 mod replay;
 mod rules;
