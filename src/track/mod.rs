@@ -20,8 +20,6 @@ pub mod object;
 pub mod phantom;
 pub mod tuning;
 
-use std::cmp::Ordering;
-
 use crate::base::clock::Stamp;
 use crate::base::geometry::PixelBox;
 use crate::base::types::{Detection, Phantom, Track};
