@@ -2,6 +2,7 @@
 //! JSON types. Serde is derived only where the node and its workers (one binary) exchange the type as it is; what the
 //! world outside sees has its own types in `wire`.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,6 +198,21 @@ pub struct Detection {
     pub label: Label,
     /// 0..=1.
     pub score: f32,
+}
+
+impl Detection {
+    /// Best score first; equal scores by place, so that an order never depends on how the detections came.
+    pub fn by_score_then_place(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.bbox, &other.bbox);
+        other
+            .score
+            .total_cmp(&self.score)
+            .then_with(|| a.left.total_cmp(&b.left))
+            .then_with(|| a.top.total_cmp(&b.top))
+            .then_with(|| a.width.total_cmp(&b.width))
+            .then_with(|| a.height.total_cmp(&b.height))
+            .then_with(|| self.label.cmp(&other.label))
+    }
 }
 
 /// A track as it stands after one frame.

@@ -1,23 +1,10 @@
 //! Greedy non-maximum suppression within each label, and the order detections leave this stage in.
 
-use std::cmp::Ordering;
-
 use crate::base::types::Detection;
-
-/// Best score first; equal scores by place, so that the order never depends on the model's memory layout.
-fn by_score_then_place(a: &Detection, b: &Detection) -> Ordering {
-    b.score
-        .total_cmp(&a.score)
-        .then_with(|| a.bbox.left.total_cmp(&b.bbox.left))
-        .then_with(|| a.bbox.top.total_cmp(&b.bbox.top))
-        .then_with(|| a.bbox.width.total_cmp(&b.bbox.width))
-        .then_with(|| a.bbox.height.total_cmp(&b.bbox.height))
-        .then_with(|| a.label.cmp(&b.label))
-}
 
 /// Sorts by falling score and drops every box that overlaps a better one of the same label by more than `iou`.
 pub fn suppress(mut found: Vec<Detection>, iou: f32) -> Vec<Detection> {
-    found.sort_by(by_score_then_place);
+    found.sort_by(Detection::by_score_then_place);
     let mut kept: Vec<Detection> = Vec::new();
     for candidate in found {
         if kept.iter().all(|k| k.label != candidate.label || k.bbox.iou(&candidate.bbox) <= iou) {

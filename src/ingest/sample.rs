@@ -99,7 +99,7 @@ pub struct SampleOptions {
     pub credentials: Option<(String, String)>,
     /// PEM of certificate and key: serves `rtsps`.
     pub tls_pem: Option<String>,
-    /// Plays the footage once for each viewer and ends the stream.
+    /// Plays the footage once to each viewer and ends the stream.
     pub once: bool,
     /// Footage frame it shows when it starts: cameras of one street need not all show the same moment.
     pub start_at: usize,
@@ -148,6 +148,7 @@ impl SampleCamera {
         let begun = SystemClock.now();
         factory.connect_media_configure(move |_, media| {
             let passed = SystemClock.now().since(begun).as_nanos() as u64 / footage.frame.nseconds();
+            // What is played once is played from its beginning, for each viewer anew.
             let position = start_at as u64 + if once { 0 } else { passed };
             let source = media.element().downcast::<gst::Bin>().ok().and_then(|b| b.by_name_recurse_up("footage"));
             if let Some(source) = source.and_then(|e| e.downcast::<gst_app::AppSrc>().ok()) {
@@ -235,7 +236,7 @@ fn play(source: &gst_app::AppSrc, footage: Footage, once: bool, start: u64) {
             .need_data(move |source, _| {
                 let position = next.fetch_add(1, Ordering::Relaxed);
                 // A viewer that has gone away is no reason to complain, here and below.
-                if once && position >= length {
+                if once && position >= first + length {
                     source.end_of_stream().ok();
                     return;
                 }

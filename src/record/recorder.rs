@@ -24,6 +24,8 @@ const MUX_DEADLINE: Duration = Duration::from_secs(1);
 /// camera that drops pictures.
 const BACK: Duration = Duration::from_secs(1);
 const FORWARD: Duration = Duration::from_secs(3);
+/// A keyframe this much before a segment's time is up cuts it: timestamps jitter, and the next may be seconds away.
+const EARLY: Duration = Duration::from_millis(100);
 /// A shorter gap is none: a slow camera's pictures are that far apart.
 const MIN_GAP_MS: i64 = 1500;
 
@@ -131,7 +133,11 @@ impl Recorder {
         if unit.params.codec == Codec::Mjpeg {
             self.finish(None);
             self.waiting_since = unit.arrived;
-            return self.set_fault(Some("is MJPEG, which cannot be recorded; set it to H.264 or H.265".into()));
+            let why = "is MJPEG, which cannot be recorded; set it to H.264 or H.265";
+            if self.fault.is_none() {
+                tracing::warn!(camera = self.settings.camera.as_str(), "{why}");
+            }
+            return self.set_fault(Some(why.into()));
         }
         if let Some(reason) = self.break_before(unit, missed) {
             let end = self.last.as_ref().map(|l| l.end);
@@ -140,7 +146,7 @@ impl Recorder {
                 self.gap(reason, end.wall_ms, Some(unit.arrived.wall_ms));
             }
         }
-        let long = |r: &Running| unit.arrived.since(r.start) >= self.settings.segment;
+        let long = |r: &Running| unit.pts.saturating_sub(r.base) + EARLY >= self.settings.segment;
         if unit.keyframe && self.running.as_ref().is_some_and(long) {
             self.finish(Some(unit.arrived));
         }

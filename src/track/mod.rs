@@ -20,8 +20,6 @@ pub mod object;
 pub mod phantom;
 pub mod tuning;
 
-use std::cmp::Ordering;
-
 use crate::base::clock::Stamp;
 use crate::base::geometry::PixelBox;
 use crate::base::types::{Detection, Phantom, Track};
@@ -78,7 +76,7 @@ impl Tracker {
     /// do count as no time passed. When the frame's size changes, all tracks end.
     pub fn step(&mut self, detections: &[Detection], width: u32, height: u32, now: Stamp) -> Vec<Track> {
         let mut found: Vec<&Detection> = detections.iter().filter(|d| sound(d)).collect();
-        found.sort_by(|a, b| by_score_then_place(a, b));
+        found.sort_by(|a, b| Detection::by_score_then_place(a, b));
         let dt = match self.last {
             Some((last, size)) if size == (width, height) => now.since(last),
             _ => {
@@ -239,14 +237,4 @@ fn sound(d: &Detection) -> bool {
     let b = &d.bbox;
     let bounded = [b.left, b.top, b.width, b.height].iter().all(|v| v.abs() < FARTHEST);
     d.score.is_finite() && bounded && b.width > 0.0 && b.height > 0.0
-}
-
-fn by_score_then_place(a: &Detection, b: &Detection) -> Ordering {
-    b.score
-        .total_cmp(&a.score)
-        .then_with(|| a.bbox.left.total_cmp(&b.bbox.left))
-        .then_with(|| a.bbox.top.total_cmp(&b.bbox.top))
-        .then_with(|| a.bbox.width.total_cmp(&b.bbox.width))
-        .then_with(|| a.bbox.height.total_cmp(&b.bbox.height))
-        .then_with(|| a.label.cmp(&b.label))
 }

@@ -15,6 +15,7 @@ mod ingest;
 mod mishaps;
 mod probe;
 mod publish;
+mod record;
 mod record_index;
 mod recordings;
 mod replay;

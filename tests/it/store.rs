@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek, SeekFrom, Write};
-use std::process::Command;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -13,6 +12,7 @@ use wardwatch::store::{Body, MAX_UNANSWERED, Row, SCHEMA, Settings, Store, sqlit
 use wardwatch::wire::event::{Event, PhaseJson};
 use wardwatch::wire::receipt::Receipt;
 
+use crate::support::disk::SmallDisk;
 use crate::support::post::{CAMERA, new_id, now, open_store, origin, picture, report, until, with_picture};
 
 const QUOTA: u64 = 1 << 30;
@@ -531,31 +531,13 @@ fn two_steps_lead_from_the_first_version_to_the_third() {
     assert_eq!(sqlite::shape(&upgraded.connection).expect("ok"), sqlite::shape(&fresh.connection).expect("ok"));
 }
 
-/// A file system of 48 MB that is full soon. Needs root; without it there is nothing to test on.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().expect("dir");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(directory.path()).output();
-        mounted.is_ok_and(|o| o.status.success()).then_some(Self(directory))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
-    }
-}
-
 #[tokio::test]
 async fn on_a_full_disk_the_room_kept_back_lets_receipts_empty_the_outbox() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(48) else {
         eprintln!("not tested: tmpfs cannot be mounted here");
         return;
     };
-    let (store, _) = open_store(&disk.0.path().join("node"), QUOTA);
+    let (store, _) = open_store(&disk.path().join("node"), QUOTA);
     let commit = async || {
         let snapshot = picture(60_000);
         let r = with_picture(report(&new_id(), Phase::Started), &snapshot);
@@ -564,10 +546,7 @@ async fn on_a_full_disk_the_room_kept_back_lets_receipts_empty_the_outbox() {
     for _ in 0..5 {
         commit().await.expect("there is room");
     }
-    // Someone else fills the disk to the last byte.
-    let mut filler = std::fs::File::create(disk.0.path().join("filler")).expect("made");
-    while filler.write_all(&[0; 4096]).is_ok() {}
-    drop(filler);
+    disk.fill();
     for _ in 0..3 {
         commit().await.expect("the room kept back is used");
     }

@@ -1,6 +1,7 @@
 //! Helpers of the integration tests, one file a concern.
 
 pub mod broker;
+pub mod disk;
 pub mod onnx;
 pub mod post;
 pub mod rtsp;
