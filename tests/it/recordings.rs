@@ -9,7 +9,8 @@ use wardwatch::store::sqlite;
 
 use crate::support::broker::Mosquitto;
 use crate::support::post::open_store;
-use crate::support::segments::{Recipe, flip, pictures, sha256};
+use crate::support::rtsp::{Camera, h264};
+use crate::support::segments::{Recipe, duration, flip, pictures, sha256};
 use crate::support::site::{Site, wardwatch};
 use crate::support::stimulus;
 use crate::support::wait::until;
@@ -200,4 +201,70 @@ fn a_node_finds_lost_rows_at_its_start_and_deletes_what_has_had_its_time_but_not
     until("it says so", LONG, || node.log().contains("every recording left is held"));
     assert_eq!(node.stop(), 0);
     assert!(archive.file(1).exists());
+}
+
+/// Real footage through the real recorder, then everything that is done with it.
+#[test]
+fn what_a_node_records_is_clipped_while_it_runs_and_checked_while_it_runs_and_after() {
+    let site = Site::new();
+    let model = stimulus::model(&site.path("models"));
+    let broker = Mosquitto::stopped("");
+    let mqtt = format!("host = \"127.0.0.1\"\nport = {}\n", broker.port);
+    let record = "[record]\ndisk_floor_mb = 0\nsegment_seconds = 4\n";
+    let config = site.write("node.toml", &(site.common(&model) + &site.node("", &mqtt) + record));
+    let archive = Archive { site, config, rows: Vec::new() };
+    let mut camera = Camera::start(h264());
+    let recorded = format!(
+        "revision = 1\n[[camera]]\nid = \"ngo-1\"\n[camera.detect]\nurl = \"{}\"\nfps = 5\n[camera.recording]\nmode = \"continuous\"\n",
+        camera.url()
+    );
+    archive.site.write("cameras.toml", &recorded);
+    let node = archive.site.run(&archive.config);
+    let number = |sql: &str| archive.site.number("node/node.db", sql).unwrap_or_default();
+    let span = "SELECT MAX(end_ms) - MIN(start_ms) FROM segment";
+    until("fifteen seconds are recorded", LONG, || number(span) >= 15_000);
+
+    let start = number("SELECT MIN(start_ms) FROM segment");
+    let time = |ms: i64| jiff::Timestamp::from_millisecond(ms).expect("in range").to_string();
+    let (code, report) = archive.clip(&time(start + 5_000), &time(start + 11_000));
+    assert_eq!(code, Some(0), "{report}");
+    assert!(!report.contains("missing") && !report.contains("ends "), "{report}");
+    let clip = archive.site.path("clip.mp4");
+    let shown = pictures(&clip);
+    // Up to one group of pictures (2 s) more before, one fragment (1 s) more behind.
+    let length = duration(&clip);
+    assert!((5.9..9.1).contains(&length), "{length} s\n{report}");
+    assert!((shown.len() as f64 / 10.0 - length).abs() < 0.3, "{} pictures in {length} s", shown.len());
+    assert!(shown[0].1 && shown.windows(2).all(|w| w[1].0 > w[0].0), "{shown:?}");
+    std::fs::remove_file(&clip).expect("there");
+
+    camera.stop();
+    until("the gap is noted", LONG, || number("SELECT COUNT(*) FROM gap WHERE reason = 'offline'") == 1);
+    camera.restart(h264());
+    until("it is over", LONG, || number("SELECT COUNT(*) FROM gap WHERE end_ms IS NOT NULL") == 1);
+    let over = number("SELECT end_ms FROM gap");
+    let after = format!("SELECT COUNT(*) FROM segment WHERE state = 'closed' AND start_ms >= {}", over - 100);
+    until("some is recorded after it", LONG, || number(&after) >= 1);
+    let (code, report) = archive.clip(&time(start), &time(over + 3_000));
+    assert_eq!(code, Some(0), "{report}");
+    let missing: Vec<&str> = report.lines().filter(|l| l.starts_with("missing")).collect();
+    assert!(missing.len() == 1 && missing[0].contains(": offline"), "{report}");
+    let shown = pictures(&clip);
+    assert!(shown.windows(2).all(|w| w[1].0 > w[0].0 && w[1].0 - w[0].0 < 1.0), "it plays through: {shown:?}");
+
+    let (code, text) = archive.run(&["fsck"]);
+    assert_eq!(code, Some(0), "a running node is in order: {text}");
+    assert_eq!(node.stop(), 0);
+    let (code, text) = archive.run(&["fsck"]);
+    assert_eq!(code, Some(0), "and so is a stopped one: {text}");
+
+    let paths = archive.site.rows("node/node.db", "SELECT path FROM segment ORDER BY start_ms").expect("readable");
+    let file = |n: usize| archive.site.path("node/record").join(&paths[n][0]);
+    std::fs::remove_file(file(0)).expect("there");
+    let fragment = Sidecar::read(&sidecar_path(&file(1))).expect("there").fragments[1].clone();
+    flip(&file(1), fragment.offset + fragment.bytes / 2);
+    let (code, text) = archive.run(&["fsck"]);
+    assert_eq!(code, Some(1), "{text}");
+    let says = |kind: &str, what: &str| text.lines().any(|l| l.starts_with(kind) && l.contains(what));
+    assert!(says("no file", &paths[0][0]) && says("DAMAGED", &format!("{}: fragment 1 of", paths[1][0])), "{text}");
 }
