@@ -16,6 +16,8 @@ const EXAMPLES: &str = "Examples:
   wardwatch probe rtsp://192.168.1.20/live --user admin --password-env CAMERA_PASSWORD
   wardwatch run --config wardwatch.toml     the node, the centre, or both
   wardwatch replay clip.mp4 --camera ngo-12-dau --config wardwatch.example.toml --events events.jsonl
+  wardwatch clip --camera ngo-12-dau --from 2026-11-24T02:10:00+07:00 --to 2026-11-24T02:12:00+07:00 -o out.mp4
+  wardwatch fsck --config wardwatch.toml    do recordings, their index and their hashes agree?
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
 Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";

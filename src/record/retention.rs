@@ -197,7 +197,10 @@ mod tests {
         assert!(!step(&inventory, NOW).stop_recording, "there is more to delete at the next step");
     }
 
-    fn cameras() -> impl Strategy<Value = Vec<(Vec<(i64, u64, bool)>, f32, Option<u64>)>> {
+    /// Segments (age, bytes, held), `keep_days`, `max_bytes`.
+    type Camera = (Vec<(i64, u64, bool)>, f32, Option<u64>);
+
+    fn cameras() -> impl Strategy<Value = Vec<Camera>> {
         let segment = (0..20 * DAY, 1..1000u64, any::<bool>());
         let one = (proptest::collection::vec(segment, 0..30), 0.1f32..15.0, proptest::option::of(0..10_000u64));
         proptest::collection::vec(one, 0..4)
