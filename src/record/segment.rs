@@ -132,73 +132,101 @@ pub fn sidecar_path(mp4: &Path) -> PathBuf {
     mp4.with_extension("json")
 }
 
-/// Ends a segment whose writer died: both files are cut to the last fragment whose bytes are what its hash says. `None`
-/// when nothing of it is of use; its files are gone then. `path` is relative to `dir`.
+/// Ends a segment whose writer died: both files are cut after the last fragment whose bytes are what its hash says, which
+/// is where writing stopped. A damaged fragment before that stays where it is, and so does a file that is not understood:
+/// it may be evidence, and `fsck` names it. `None` when there is nothing to index; files without a picture are gone then.
+/// `path` is relative to `dir`.
 ///
 /// # Errors
 /// When the disk refuses; nothing was lost by that, try again.
 pub fn recover(dir: &Path, path: &str) -> Result<Option<Segment>> {
     let mp4 = dir.join(path);
     let beside = sidecar_path(&mp4);
+    let length = match std::fs::metadata(&mp4) {
+        Ok(found) => found.len(),
+        Err(e) if e.kind() == Os::NotFound => return remove(&mp4).map(|()| None),
+        Err(e) => return Err(Error::io("the recording cannot be looked at", &mp4, e)),
+    };
     let mut sidecar = match Sidecar::read(&beside) {
         Ok(sidecar) => sidecar,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-            tracing::warn!(path, "a recording without a readable sidecar is removed: {e}");
-            return remove(&mp4).map(|()| None);
+            if length == 0 {
+                return remove(&mp4).map(|()| None);
+            }
+            tracing::error!(path, "a recording has no readable sidecar; it is left as it is: {e}");
+            return Ok(None);
         }
         Err(e) => return Err(e),
     };
-    let mut file = match File::options().read(true).write(true).open(&mp4) {
-        Ok(file) => file,
-        Err(e) if e.kind() == Os::NotFound => return remove(&mp4).map(|()| None),
-        Err(e) => return Err(Error::io("the recording cannot be opened", &mp4, e)),
-    };
-    let named = sidecar.fragments.len();
-    let hash = verify(&mut file, &mut sidecar).map_err(|e| Error::io("the recording cannot be read", &mp4, e))?;
-    if sidecar.fragments.is_empty() {
-        return remove(&mp4).map(|()| None);
+    let unreadable = |e| Error::io("the recording cannot be read", &mp4, e);
+    let file = File::options().read(true).write(true).open(&mp4).map_err(unreadable)?;
+    let checked = check(&file, &sidecar).map_err(unreadable)?;
+    if checked.damaged > 0 {
+        tracing::error!(path, fragments = checked.damaged, "fragments of a recording are damaged; they stay for fsck");
     }
-    if sidecar.fragments.len() < named {
-        tracing::warn!(path, named, whole = sidecar.fragments.len(), "fragments of a recording are damaged");
-        sidecar.closing = None;
-    }
-    if let Some(closing) = sidecar.closing.as_ref().filter(|c| c.sha256 == hash) {
+    if let Some(closing) = sidecar.closing.as_ref().filter(|c| c.bytes <= length) {
         let sha256 = closing.sha256.clone();
         return Ok(Some(sidecar.segment(path.to_owned(), Some(sha256), SegmentState::Closed)));
     }
+    let Some(last) = checked.last_whole else {
+        let first_ends = sidecar.fragments.first().map(|f| f.offset + f.bytes);
+        if first_ends.is_none_or(|end| length < end) {
+            return remove(&mp4).map(|()| None);
+        }
+        tracing::error!(path, "no fragment of a recording is what its hash says; it is left as it is");
+        return Ok(None);
+    };
     sidecar.closing = None;
+    sidecar.fragments.truncate(last + 1);
     cut(&file, sidecar.named_bytes()).map_err(|e| Error::io("the recording cannot be cut", &mp4, e))?;
-    let end = sidecar.ends.get(sidecar.fragments.len() - 1).copied().unwrap_or(sidecar.header_end);
+    let end = sidecar.ends.get(last).copied().unwrap_or(sidecar.header_end);
     File::options()
         .write(true)
         .open(&beside)
         .and_then(|f| cut(&f, end as u64))
         .map_err(|e| Error::io("the sidecar cannot be cut", &beside, e))?;
-    Ok(Some(sidecar.segment(path.to_owned(), Some(hash), SegmentState::Recovered)))
+    Ok(Some(sidecar.segment(path.to_owned(), Some(checked.sha256), SegmentState::Recovered)))
 }
 
-/// Keeps of `sidecar` the fragments that are in `file`; returns the hash of all up to there.
-fn verify(file: &mut File, sidecar: &mut Sidecar) -> std::io::Result<String> {
+/// What became of the named fragments.
+struct Checked {
+    /// Index of the last one whose bytes are what its hash says.
+    last_whole: Option<usize>,
+    /// How many before that are not.
+    damaged: usize,
+    /// Of the file up to the end of the last whole one.
+    sha256: String,
+}
+
+fn check(mut file: &File, sidecar: &Sidecar) -> std::io::Result<Checked> {
     let mut hash = Sha256::new();
-    let mut buffer = Vec::new();
-    let mut read = |bytes: u64| -> std::io::Result<Option<Vec<u8>>> {
-        buffer.clear();
-        let got = Read::by_ref(file).take(bytes).read_to_end(&mut buffer)?;
-        Ok((got as u64 == bytes).then(|| buffer.clone()))
+    let (mut checked, mut bad, mut bytes) =
+        (Checked { last_whole: None, damaged: 0, sha256: String::new() }, 0, Vec::new());
+    let mut read = |wanted: u64, bytes: &mut Vec<u8>| -> std::io::Result<bool> {
+        bytes.clear();
+        Ok(Read::by_ref(&mut file).take(wanted).read_to_end(bytes)? as u64 == wanted)
     };
-    let mut whole = 0;
-    if let Some(init) = read(sidecar.header.init_bytes)? {
-        hash.update(&init);
-        for fragment in &sidecar.fragments {
-            match read(fragment.bytes)? {
-                Some(bytes) if hex::encode(Sha256::digest(&bytes)) == fragment.sha256 => hash.update(&bytes),
-                _ => break,
-            }
-            whole += 1;
+    if !read(sidecar.header.init_bytes, &mut bytes)? {
+        return Ok(checked);
+    }
+    hash.update(&bytes);
+    for (index, fragment) in sidecar.fragments.iter().enumerate() {
+        if !read(fragment.bytes, &mut bytes)? {
+            break;
+        }
+        hash.update(&bytes);
+        if hex::encode(Sha256::digest(&bytes)) == fragment.sha256 {
+            checked = Checked {
+                last_whole: Some(index),
+                damaged: checked.damaged + bad,
+                sha256: hex::encode(hash.clone().finalize()),
+            };
+            bad = 0;
+        } else {
+            bad += 1;
         }
     }
-    sidecar.fragments.truncate(whole);
-    Ok(hex::encode(hash.finalize()))
+    Ok(checked)
 }
 
 fn cut(file: &File, bytes: u64) -> std::io::Result<()> {

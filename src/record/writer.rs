@@ -310,6 +310,32 @@ mod tests {
         assert!(!mp4.exists() && !sidecar_path(&mp4).exists());
     }
 
+    #[test]
+    fn a_damaged_fragment_costs_none_of_those_after_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let writer = written(dir.path(), &[vec![1; 100], vec![2; 100], vec![3; 100]]);
+        let (path, mp4) = (writer.segment().path.clone(), dir.path().join(&writer.segment().path));
+        drop(writer);
+        let mut bytes = std::fs::read(&mp4).expect("there");
+        let middle = bytes.len() - 150;
+        bytes[middle] ^= 1;
+        std::fs::write(&mp4, &bytes).expect("writable");
+        let found = recover(dir.path(), &path).expect("the disk is fine").expect("two are whole");
+        assert_eq!((found.fragments, found.bytes), (3, bytes.len() as u64));
+        assert_eq!(std::fs::read(&mp4).expect("there"), bytes, "nothing is cut");
+    }
+
+    #[test]
+    fn a_recording_whose_sidecar_cannot_be_read_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let writer = written(dir.path(), &[vec![1; 100]]);
+        let (path, mp4) = (writer.segment().path.clone(), dir.path().join(&writer.segment().path));
+        drop(writer);
+        std::fs::write(sidecar_path(&mp4), b"\0\0\0").expect("writable");
+        assert_eq!(recover(dir.path(), &path).expect("the disk is fine"), None);
+        assert!(mp4.exists());
+    }
+
     proptest! {
         #[test]
         fn files_cut_anywhere_give_back_the_fragments_that_are_whole(
@@ -338,6 +364,7 @@ mod tests {
             let kept_mp4 = shorten(&mp4, cut_mp4);
             let kept_sidecar = shorten(&beside, cut_sidecar);
             let named = kept_sidecar.split_inclusive(|b| *b == b'\n').filter(|l| l.ends_with(b"\n")).count();
+            let closing = Sidecar::parse(&kept_sidecar).ok().and_then(|s| s.closing);
             let found = recover(dir.path(), &path).expect("the disk is fine");
             let mut whole = 0;
             let mut end = b"the init part".len();
@@ -348,9 +375,20 @@ mod tests {
                 whole += 1;
                 end += fragment.len();
             }
-            if whole == 0 {
+            if let Some(closing) = closing.filter(|c| c.bytes <= kept_mp4.len() as u64) {
+                // It was ended in order: what became of it since is for fsck to say, not for a recovery to cut away.
+                prop_assert_eq!(found.map(|f| (f.state, f.sha256)), Some((SegmentState::Closed, Some(closing.sha256))));
+                prop_assert_eq!(std::fs::read(&mp4).expect("there"), kept_mp4);
+            } else if whole == 0 {
                 prop_assert_eq!(found, None);
-                prop_assert!(!mp4.exists() && !beside.exists());
+                let first_ends = b"the init part".len() + fragments[0].len();
+                // A file that holds what could be pictures is never removed.
+                let kept = match named {
+                    0 => !kept_mp4.is_empty(),
+                    1 => false,
+                    _ => kept_mp4.len() >= first_ends,
+                };
+                prop_assert_eq!((mp4.exists(), beside.exists()), (kept, kept));
             } else {
                 let found = found.expect("something is whole");
                 let left = std::fs::read(&mp4).expect("there");
