@@ -14,7 +14,7 @@ use super::clock::Stamp;
 use super::geometry::{PixelBox, Point, Polygon, RelativeBox};
 use super::{Error, ErrorKind, Result};
 
-pub use super::recording::{Fragment, Gap, GapReason, Segment, SegmentState};
+pub use super::recording::{ClipInfo, Fragment, Gap, GapReason, Segment, SegmentState};
 
 /// A class name of the detector, for example `person`.
 pub type Label = Arc<str>;
@@ -362,6 +362,9 @@ pub struct EventReport {
     pub bbox: RelativeBox,
     pub path: Vec<PathPoint>,
     pub snapshot: Option<SnapshotInfo>,
+    /// Only the node, which makes it, knows of it.
+    #[serde(default)]
+    pub clip: Option<ClipInfo>,
     /// Revision of the cameras document in force.
     pub config_revision: u64,
 }

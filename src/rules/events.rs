@@ -313,6 +313,7 @@ impl OpenEvent {
             bbox: self.best.bbox,
             path: self.path.clone(),
             snapshot: self.snapshot.clone(),
+            clip: None,
             config_revision: header.config_revision,
         }
     }

@@ -31,7 +31,7 @@ use sqlite::Schema;
 pub const SCHEMA: Schema = Schema { fresh: include_str!("schema.sql"), upgrades: UPGRADES };
 
 /// Forward steps, oldest first: the first leads from version 1 to 2.
-const UPGRADES: &[&str] = &[include_str!("upgrades/2.sql")];
+const UPGRADES: &[&str] = &[include_str!("upgrades/2.sql"), include_str!("upgrades/3.sql")];
 
 /// An alert goes ahead of the backlog for this long; later it takes its turn like the rest.
 pub const LIVE_FOR: Duration = Duration::from_secs(120);

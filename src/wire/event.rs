@@ -76,8 +76,8 @@ pub struct Event {
     /// Where it stood: seconds from the start, x, y as fractions of the picture.
     pub path: Vec<[f32; 3]>,
     pub snapshot: Option<SnapshotJson>,
-    /// Reserved for the event's clip.
-    pub clip: Option<serde_json::Value>,
+    /// The event's clip, once there is one; it stays on the node until it is delivered or asked for.
+    pub clip: Option<ClipJson>,
     /// Reserved for the owner's consent in force.
     pub grant: Option<serde_json::Value>,
 }
@@ -128,6 +128,25 @@ pub struct SnapshotJson {
     pub bytes: u64,
     pub width: u32,
     pub height: u32,
+}
+
+/// A clip, by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClipJson {
+    pub sha256: String,
+    pub bytes: u64,
+    /// When its first picture arrived.
+    pub from: String,
+    /// The end of its last picture.
+    pub to: String,
+    /// `h264` or `h265`.
+    pub codec: String,
+    /// The camera's masks are burned in.
+    pub masked: bool,
+    /// `false`: the event was going on, another clip follows.
+    pub complete: bool,
+    /// Milliseconds within it that were not recorded.
+    pub missing_ms: u64,
 }
 
 /// Who publishes: the same for every event of a node's run.
@@ -185,7 +204,16 @@ impl Event {
                 .map(|p| [thousandths(p.seconds), thousandths(p.at.x), thousandths(p.at.y)])
                 .collect(),
             snapshot: report.snapshot.as_ref().map(Into::into),
-            clip: None,
+            clip: report.clip.as_ref().map(|c| ClipJson {
+                sha256: c.sha256.clone(),
+                bytes: c.bytes,
+                from: time(c.from_ms),
+                to: time(c.to_ms),
+                codec: c.codec.as_str().into(),
+                masked: c.masked,
+                complete: c.complete,
+                missing_ms: c.missing_ms,
+            }),
             grant: None,
         }
     }

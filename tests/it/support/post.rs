@@ -75,6 +75,7 @@ pub fn report(id: &str, phase: Phase) -> EventReport {
         bbox: RelativeBox { left: 0.41, top: 0.22, right: 0.46, bottom: 0.37 },
         path: vec![PathPoint { seconds: 0.0, at: Point::new(0.4, 0.71) }],
         snapshot: None,
+        clip: None,
         config_revision: 12,
     }
 }
