@@ -221,7 +221,10 @@ fn events_are_recorded_with_what_came_before_and_after_them() {
     node.cameras(1, &[camera("ngo-1", &shown.url(), "events").replace("fps = 5", "fps = 10") + rule]);
     let running = node.run();
     let event = || {
-        let rows = node.site.rows(DATABASE, "SELECT started_ms FROM event ORDER BY started_ms").unwrap_or_default();
+        let rows = node
+            .site
+            .rows(DATABASE, "SELECT started_ms FROM event WHERE camera <> '' ORDER BY started_ms")
+            .unwrap_or_default();
         rows.first().map(|r| r[0].parse::<i64>().expect("ms"))
     };
     let mut before = true;
@@ -309,6 +312,12 @@ fn on_a_full_disk_recording_stops_and_watching_goes_on() {
     until("a recording grows", LONG, || node.count("state = 'open'") == 1);
     let filler = disk.fill();
     until("it stops", LONG, || node.gaps().iter().any(|g| g.0 == "disk_full" && g.2 == 0));
+    let told = || {
+        let sql = "SELECT json_extract(report, '$.rule'), phase, severity, camera FROM event
+                   WHERE json_extract(report, '$.kind') = 'system'";
+        node.site.rows(DATABASE, sql).unwrap_or_default()
+    };
+    until("that is an event", LONG, || told() == [["disk-full", "started", "alert", ""]]);
     until("what was there is ended", LONG, || node.count("state = 'recovered'") == 1);
     let inferred = || metric(node.site.node_port, "wardwatch_frames_inferred_total{camera=\"ngo-1\"}").unwrap_or(0.0);
     let seen = inferred();
@@ -316,6 +325,7 @@ fn on_a_full_disk_recording_stops_and_watching_goes_on() {
     std::fs::remove_file(filler).expect("there");
     until("recording goes on", LONG, || node.count("state = 'open'") == 1);
     until("the gap is over", LONG, || node.gaps().iter().all(|g| g.2 != 0));
+    until("and the event, too", LONG, || told() == [["disk-full", "ended", "alert", ""]]);
     assert_eq!(running.log().matches("recording stops").count(), 1, "one line an outage");
     // The camera loses power: what is there is ended, and the time is a gap.
     footage.stop();

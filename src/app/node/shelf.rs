@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::system::{Condition, SystemEvents};
 use crate::app::recordings::mend_one;
 use crate::base::types::CameraId;
 use crate::base::{Clock, Result};
@@ -19,6 +20,9 @@ use crate::record::fsck::{self, Depth, Disk, Problem};
 use crate::record::retention::{self, CameraInventory, Candidate, Deletion, Inventory, Plan, Policy};
 use crate::store::Store;
 use crate::store::reader::Reader;
+
+/// Who says that nothing can be deleted; no camera is called so.
+const SHELF: &str = "Shelf";
 
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -49,13 +53,14 @@ pub(super) struct Shelf {
     database: PathBuf,
     record: RecordConfig,
     clock: Arc<dyn Clock>,
+    system: SystemEvents,
 }
 
 impl Shelf {
     /// A node's recordings, looked over; what cannot be looked at does not keep a node from starting.
-    pub(super) async fn ready(node: &NodeConfig, store: Store, clock: Arc<dyn Clock>) -> Self {
+    pub(super) async fn ready(node: &NodeConfig, store: Store, clock: Arc<dyn Clock>, system: SystemEvents) -> Self {
         let database = node.state_dir.join("node.db");
-        let shelf = Self { store, database, record: node.record.clone(), clock };
+        let shelf = Self { store, database, record: node.record.clone(), clock, system };
         if let Err(e) = shelf.look_over().await {
             tracing::error!("recordings and their index were not compared: {e}");
         }
@@ -107,6 +112,10 @@ impl Shelf {
                         );
                     }
                     stopped = plan.stop_recording;
+                    match stopped {
+                        true => self.system.begin(Condition::DiskFull, SHELF),
+                        false => self.system.end(&Condition::DiskFull, SHELF),
+                    }
                 }
                 Err(e) => tracing::warn!("recordings that have had their time are not deleted: {e}"),
             }
