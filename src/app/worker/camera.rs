@@ -82,6 +82,8 @@ impl CameraRuntime {
     pub(super) fn start(assignment: CameraAssignment, secrets: &CameraSecrets, shared: &Shared) -> Result<Arc<Self>> {
         let id = assignment.id.clone();
         let detect = Stream::new(shared.ring_bytes);
+        // Without a rule nobody asks what is to be seen: such a camera is recorded, not looked at.
+        detect.set_decoded(!assignment.rules.is_empty());
         let record = assignment.record.as_ref().map(|_| Stream::new(shared.ring_bytes));
         let (task, inputs) = sync_channel(TASK_QUEUE);
         let counts = Arc::new(Counts::default());
@@ -142,6 +144,7 @@ impl CameraRuntime {
         *self.masks.lock().unwrap_or_else(PoisonError::into_inner) = Masks::new(new.masks.clone());
         // Ending a segment takes the recording thread's time, not this one's.
         self.recording.set_mode(new.recording, self.clock.now());
+        self.detect.set_decoded(!new.rules.is_empty());
         if self.task.send(TaskInput::Reconfigure(Box::new(new))).is_err() {
             tracing::error!(camera = self.assignment.id.as_str(), "its task has ended");
         }
