@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::boxes::{self, Part, Splitter};
 use super::mux::Mux;
+use super::segment;
 use super::writer::{FragmentTimes, SegmentWriter, Subject};
 use crate::base::types::{AccessUnit, CameraId, Codec, Gap, GapReason, Segment, StreamParams, StreamRole};
 use crate::base::{Error, ErrorKind, Result, Stamp};
@@ -64,6 +65,8 @@ pub struct Recorder {
     continuous: bool,
     gap_open: bool,
     retry_at: Duration,
+    /// Files that the disk would not let be ended, below the recording directory.
+    unended: Vec<String>,
     fault: Option<String>,
     notes: Vec<Note>,
 }
@@ -99,6 +102,7 @@ impl Recorder {
             continuous: false,
             gap_open: false,
             retry_at: Duration::ZERO,
+            unended: Vec::new(),
             fault: None,
             notes: Vec::new(),
         }
@@ -151,6 +155,7 @@ impl Recorder {
             self.finish(Some(unit.arrived));
         }
         self.note_last(unit);
+        self.end_the_unended(now);
         if self.running.is_none() && unit.keyframe && now.mono >= self.retry_at {
             match Running::start(unit) {
                 Ok(running) => self.running = Some(running),
@@ -168,6 +173,7 @@ impl Recorder {
 
     /// Time passes without a picture.
     pub fn tick(&mut self, now: Stamp) {
+        self.end_the_unended(now);
         let since = self.last.as_ref().map_or(self.waiting_since, |l| l.arrived);
         if now.since(since) < AWAY {
             return;
@@ -187,8 +193,9 @@ impl Recorder {
         }
         let at = self.last.as_ref().map_or(running.start, |l| l.end);
         let closed = self.pump(at).and_then(|()| {
-            let writer = self.running.as_mut().and_then(|r| r.writer.take());
-            writer.map_or(Ok(None), |w| w.close(end))
+            let Some(writer) = self.running.as_mut().and_then(|r| r.writer.take()) else { return Ok(None) };
+            let path = writer.segment().path.clone();
+            writer.close(end).inspect_err(|_| self.unended.push(path))
         });
         match closed {
             Ok(closed) => self.notes.extend(closed.map(Note::Closed)),
@@ -253,9 +260,19 @@ impl Recorder {
         let disk = matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::NotFound);
         let running = self.running.take();
         let mut lost_from = running.as_ref().map_or(at, |r| r.start).wall_ms;
-        if let Some(kept) = running.and_then(|r| r.writer).and_then(SegmentWriter::abandon) {
-            lost_from = kept.end_ms.unwrap_or(lost_from);
-            self.notes.push(Note::Closed(kept));
+        if let Some(writer) = running.and_then(|r| r.writer) {
+            let path = writer.segment().path.clone();
+            match writer.abandon() {
+                Ok(Some(kept)) => {
+                    lost_from = kept.end_ms.unwrap_or(lost_from);
+                    self.notes.push(Note::Closed(kept));
+                }
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::error!(path, "a recording cannot be ended yet: {e}");
+                    self.unended.push(path);
+                }
+            }
         }
         self.retry_at = now.mono + RETRY;
         if disk {
@@ -269,6 +286,27 @@ impl Recorder {
             true => "is not recorded: the disk is full or refuses to write".into(),
             false => format!("is not recorded: {}", e.message()),
         }));
+    }
+
+    /// Ends what the disk would not let be ended before. If it never does, the node's next start will.
+    fn end_the_unended(&mut self, now: Stamp) {
+        if self.unended.is_empty() || now.mono < self.retry_at {
+            return;
+        }
+        let mut refused = None;
+        for path in std::mem::take(&mut self.unended) {
+            match segment::recover(&self.settings.dir, &path) {
+                Ok(kept) => self.notes.extend(kept.map(Note::Closed)),
+                Err(e) => {
+                    self.unended.push(path);
+                    refused = Some(e);
+                }
+            }
+        }
+        if let Some(e) = refused {
+            tracing::debug!(camera = self.settings.camera.as_str(), "{e}");
+            self.retry_at = now.mono + RETRY;
+        }
     }
 
     /// Puts on disk what the mux has made.

@@ -63,7 +63,14 @@ impl SegmentWriter {
         let day = day(subject.start.wall_ms)?;
         let within = dir.join(subject.camera.as_str()).join(&day);
         private_dir(dir, &within)?;
-        let (name, mut file) = new_file(&within, subject.start.wall_ms)?;
+        let (name, mut file) = match new_file(&within, subject.start.wall_ms) {
+            // Retention has just removed the empty directory.
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                private_dir(dir, &within)?;
+                new_file(&within, subject.start.wall_ms)?
+            }
+            made => made?,
+        };
         let mp4 = within.join(&name);
         let header = Header {
             schema: SCHEMA.to_owned(),
@@ -176,16 +183,21 @@ impl SegmentWriter {
         Ok(Some(closed))
     }
 
-    /// Ends it as far as a disk that refuses allows: what was named stays, what was not is cut off.
-    pub fn abandon(mut self) -> Option<Segment> {
-        if self.fragments == 0 {
-            segment::remove(&self.path()).ok();
-            return None;
+    /// Ends it as far as a disk that refuses allows, as after a crash: see [`segment::recover`]. What a failed sync has left
+    /// in memory is not what is on disk, so both files are read anew from there.
+    ///
+    /// # Errors
+    /// The disk still refuses; recover it later.
+    pub fn abandon(self) -> Result<Option<Segment>> {
+        let path = self.segment.path.clone();
+        for file in [&self.file, &self.sidecar] {
+            rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).ok();
         }
-        if let Err(e) = self.file.set_len(self.bytes) {
-            tracing::debug!(path = self.segment.path, "cannot be cut to what is named: {e}");
+        let found = segment::recover(&self.dir, &path)?;
+        if found.is_some() {
+            self.sync()?;
         }
-        Some(self.ended(self.end, SegmentState::Recovered))
+        Ok(found)
     }
 
     fn ended(&mut self, end: Stamp, state: SegmentState) -> Segment {

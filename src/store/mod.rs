@@ -70,6 +70,8 @@ pub struct Node {
     settings: Settings,
     ballast: Ballast,
     hint: watch::Sender<u64>,
+    /// To be opened anew before anything else is done with it.
+    broken: bool,
     _lock: std::fs::File,
 }
 
@@ -162,8 +164,26 @@ pub struct Depths {
 }
 
 impl thread::Database for Node {
-    fn suspect(&mut self) {
-        sqlite::suspect(&self.path);
+    fn broken(&mut self, kind: ErrorKind) {
+        if kind == ErrorKind::Corrupt {
+            sqlite::suspect(&self.path);
+        }
+        self.broken = true;
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        if !self.broken {
+            return Ok(());
+        }
+        tracing::error!(path = %self.path.display(), "the disk failed or the database is corrupt: it is opened anew and checked");
+        if let Some(aside) = sqlite::reopen(&self.path, SCHEMA, &mut self.connection)? {
+            let rows = salvage::salvage(&aside, &mut self.connection)?;
+            tracing::error!(rows, "waiting rows were taken over from the database that was put aside");
+        }
+        self.broken = false;
+        tracing::warn!("the database is in order");
+        self.hint.send_modify(|n| *n += 1);
+        Ok(())
     }
 
     fn exhausted(&mut self) {
@@ -192,7 +212,15 @@ impl Store {
         };
         let (hint_sender, hint) = watch::channel(0);
         let ballast = Ballast::new(path, settings.ballast_bytes);
-        let mut node = Node { path: path.to_owned(), connection, settings, ballast, hint: hint_sender, _lock: lock };
+        let mut node = Node {
+            path: path.to_owned(),
+            connection,
+            settings,
+            ballast,
+            hint: hint_sender,
+            broken: false,
+            _lock: lock,
+        };
         node.keep_room();
         node.begin(now, quarantined.is_some())?;
         let depths = node.depths()?;

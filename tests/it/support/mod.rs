@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod disk;
+pub mod inject;
 pub mod onnx;
 pub mod post;
 pub mod rtsp;
