@@ -28,6 +28,9 @@ pub struct Header {
     pub boot_id: String,
     /// `ftyp` and `moov` are the file's first so many bytes.
     pub init_bytes: u64,
+    /// Of these bytes, lower-case hex. A sidecar of before this was written has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_sha256: Option<String>,
 }
 
 /// Last line of a segment that was ended in order.

@@ -83,6 +83,7 @@ impl SegmentWriter {
             start_mono_ns: subject.start.mono.as_nanos() as u64,
             boot_id: subject.boot_id.clone(),
             init_bytes: init.len() as u64,
+            init_sha256: Some(hex::encode(Sha256::digest(init))),
         };
         let beside = sidecar_path(&mp4);
         let begun = (|| {

@@ -25,4 +25,5 @@ mod run;
 mod scenes;
 mod store;
 mod tidy;
+mod torn;
 mod track;

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use wardwatch::base::types::Phase;
+use wardwatch::store::{SCHEMA, sqlite};
 
 use crate::record::{RULE, Recording, camera};
 use crate::support::disk::SmallDisk;
 use crate::support::inject::Injection;
-use crate::support::post::{new_id, now, open_store, report};
 use crate::support::rtsp::{Camera, h264_small};
 use crate::support::site::wardwatch;
 use crate::support::stimulus::{self, PAUSE, SceneCamera, WALK};
@@ -58,13 +57,13 @@ fn an_event_whose_commit_cannot_be_synced_is_committed_all_the_same() {
     let events = |wanted: &str| {
         node.site.number("node/node.db", &format!("SELECT COUNT(*) FROM event WHERE {wanted}")).unwrap_or(-1)
     };
-    until("the first walk is over", LONG, || events("ended_ms IS NOT NULL") == 1);
+    until("the first walk is over", LONG, || events("phase = 'ended'") == 1);
     let Some(injection) = Injection::of_syncs(running.pid(), "1") else { return };
-    until("the second walk is over", LONG + WALK + PAUSE, || events("ended_ms IS NOT NULL") == 2);
+    until("the second walk is over", LONG + WALK + PAUSE, || events("phase = 'ended'") == 2);
     drop(injection);
     let log = running.log();
-    assert!(log.contains("event waits for the store") && log.contains("opened anew"), "{log}");
-    assert!(log.contains("the database is in order") && !log.contains("event refused"), "{log}");
+    assert!(log.contains("opened anew") && log.contains("the database is in order"), "{log}");
+    assert!(!log.contains("event refused"), "{log}");
     assert_eq!(running.stop(), 0);
     let check = node.site.rows("node/node.db", "PRAGMA quick_check");
     assert_eq!(check, Some(vec![vec!["ok".to_owned()]]));
@@ -95,29 +94,26 @@ fn at_half_the_floor_recording_stops_says_so_and_goes_on_by_itself() {
     assert_eq!(running.stop(), 0);
 }
 
-#[tokio::test]
-async fn a_database_that_is_torn_while_it_is_in_use_is_put_aside_and_nothing_acknowledged_is_lost() {
+#[test]
+fn a_database_is_opened_anew_with_what_is_on_disk_and_a_torn_one_is_put_aside() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (store, _) = open_store(directory.path(), 1 << 20);
-    let ids: Vec<String> = (0..40).map(|_| new_id()).collect();
-    for id in &ids {
-        store.commit(report(id, Phase::Started), None, now()).await.expect("commits");
-    }
-    // Everything from its second page on is overwritten, as a failing disk may do; the log still has what is new.
     let path = directory.path().join("node.db");
-    let length = std::fs::metadata(&path).expect("there").len() as usize;
-    let mut bytes = std::fs::read(&path).expect("readable");
-    bytes[4096.min(length)..].fill(0x5a);
-    std::fs::write(&path, &bytes).expect("writable");
-    let log = directory.path().join("node.db-wal");
-    std::fs::write(&log, b"").expect("writable");
-    let mut taken = 0;
-    for _ in 0..5 {
-        taken += usize::from(store.commit(report(&new_id(), Phase::Started), None, now()).await.is_ok());
-    }
-    assert!(taken >= 3, "only {taken} of 5 were taken");
-    let aside = std::fs::read_dir(directory.path()).expect("readable").flatten();
-    let aside = aside.filter(|e| e.file_name().to_string_lossy().contains(".corrupt-")).count();
-    assert!(aside >= 1, "the torn one was put aside");
-    assert!(store.depths().await.expect("readable").pending >= taken as u64);
+    let mut opened = sqlite::open(&path, SCHEMA, 0).expect("made");
+    let gap = "INSERT INTO gap (camera, start_ms, reason) VALUES ('ngo-1', 1, 'offline')";
+    opened.connection.execute(gap, []).expect("written");
+    let gaps = |c: &rusqlite::Connection| c.query_row("SELECT COUNT(*) FROM gap", [], |r| r.get::<_, i64>(0));
+    assert_eq!(sqlite::reopen(&path, SCHEMA, &mut opened.connection).expect("in order"), None);
+    assert_eq!(gaps(&opened.connection), Ok(1), "what was committed is there");
+    let bytes = std::fs::read(&path).expect("readable");
+    std::fs::write(&path, [&bytes[..4096], &vec![0x5a; bytes.len() - 4096]].concat()).expect("writable");
+    let aside = sqlite::reopen(&path, SCHEMA, &mut opened.connection).expect("a new one").expect("put aside");
+    assert!(aside.exists());
+    assert_eq!(gaps(&opened.connection), Ok(0));
+    // As long as the disk does not let it, it is not open, and it is open again once it does.
+    std::fs::rename(directory.path(), directory.path().with_extension("away")).expect("renamed");
+    assert!(sqlite::reopen(&path, SCHEMA, &mut opened.connection).is_err());
+    assert!(opened.connection.execute(gap, []).is_err(), "nothing is taken meanwhile");
+    std::fs::rename(directory.path().with_extension("away"), directory.path()).expect("renamed");
+    assert_eq!(sqlite::reopen(&path, SCHEMA, &mut opened.connection).expect("in order"), None);
+    assert_eq!(gaps(&opened.connection), Ok(0));
 }

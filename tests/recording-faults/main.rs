@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let seed = number("--seed").unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761 % 1_000_000);
     let rounds = number("--rounds").map(|n| n as u32);
     let wanted = |mode: &str| arguments.iter().any(|a| a == mode);
-    let all = !["kills", "stalls", "stop", "cpu"].into_iter().any(wanted);
+    let all = !["kills", "stalls", "stop", "torn", "cpu"].into_iter().any(wanted);
     println!("seed {seed}");
     let mut broken = Vec::new();
     if all || wanted("kills") {
@@ -49,6 +49,9 @@ fn main() -> ExitCode {
     if all || wanted("stop") {
         broken.extend(stop::run());
     }
+    if all || wanted("torn") {
+        torn();
+    }
     if wanted("cpu") {
         cpu::run(rounds.unwrap_or(2));
     }
@@ -56,6 +59,20 @@ fn main() -> ExitCode {
         println!("BROKEN: {promise}");
     }
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Files damaged at every boundary of 512 bytes; a broken promise ends the program.
+fn torn() {
+    use support::torn;
+    println!("files cut off, and with a block zeroed, at every 512 bytes");
+    println!("  {:<28}{:>7}{:>12}{:>10}", "", "cases", "put aside", "told");
+    let row = |name: &str, t: torn::Tally| println!("  {name:<28}{:>7}{:>12}{:>10}", t.cases, t.aside, t.told);
+    row("node.db", torn::database("node.db", 1));
+    row("node.db-wal", torn::database("node.db-wal", 1));
+    row("recording", torn::recording(false, 1));
+    row("sidecar", torn::recording(true, 1));
+    row("wardwatch.toml, cameras.toml", torn::configuration(1));
+    row("model", torn::model(1));
 }
 
 /// The share `part` of the values lies at or below this.

@@ -123,6 +123,11 @@ impl Sink {
                     }
                     tokio::time::sleep(COMMIT_RETRY).await;
                 }
+                // A commit whose sync failed may be there all the same once the database is opened anew.
+                Err(e) if complained && e.kind() == ErrorKind::Invalid => {
+                    tracing::info!(camera = report.camera.as_str(), event = report.id, "is stored already: {e}");
+                    return;
+                }
                 Err(e) => {
                     tracing::error!(camera = report.camera.as_str(), event = report.id, "event refused: {e}");
                     return;

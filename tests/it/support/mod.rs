@@ -9,4 +9,5 @@ pub mod rtsp;
 pub mod segments;
 pub mod site;
 pub mod stimulus;
+pub mod torn;
 pub mod wait;
