@@ -151,7 +151,9 @@ impl Recorder {
             }
         }
         let long = |r: &Running| unit.pts.saturating_sub(r.base) + EARLY >= self.settings.segment;
-        if unit.keyframe && self.running.as_ref().is_some_and(long) {
+        // Or the clock was set since: the next file begins with the right time.
+        let ends = |r: &Running| long(r) || segment::clock_was_set(r.start, unit.arrived);
+        if unit.keyframe && self.running.as_ref().is_some_and(ends) {
             self.finish(Some(unit.arrived));
         }
         self.note_last(unit);

@@ -50,6 +50,7 @@ pub struct SegmentWriter {
     bytes: u64,
     fragments: u32,
     synced: Duration,
+    start: Stamp,
     /// UTC milliseconds and `CLOCK_MONOTONIC` at the end of the last fragment.
     end: Stamp,
 }
@@ -109,6 +110,7 @@ impl SegmentWriter {
             bytes: init.len() as u64,
             fragments: 0,
             synced: subject.start.mono,
+            start: subject.start,
             end: subject.start,
         })
     }
@@ -171,7 +173,7 @@ impl SegmentWriter {
             closed: true,
             bytes: self.bytes,
             sha256: closed.sha256.clone().unwrap_or_default(),
-            end_wall_ms: end.wall_ms,
+            end_wall_ms: segment::end_ms(self.start, end),
             end_mono_ns: end.mono.as_nanos() as u64,
         };
         let path = self.path();
@@ -204,7 +206,7 @@ impl SegmentWriter {
     fn ended(&mut self, end: Stamp, state: SegmentState) -> Segment {
         let hash = std::mem::take(&mut self.hash);
         Segment {
-            end_ms: Some(end.wall_ms.max(self.segment.start_ms)),
+            end_ms: Some(segment::end_ms(self.start, end)),
             bytes: self.bytes,
             sha256: Some(hex::encode(hash.finalize())),
             fragments: self.fragments,

@@ -16,6 +16,7 @@ mod mishaps;
 mod probe;
 mod publish;
 mod record;
+mod record_clock;
 mod record_faults;
 mod record_index;
 mod recordings;
