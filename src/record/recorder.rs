@@ -64,6 +64,8 @@ pub struct Recorder {
     /// Every missing second is a gap; otherwise only those that the disk costs.
     continuous: bool,
     gap_open: bool,
+    /// Nothing is to be recorded at this hour.
+    out_of_hours: bool,
     retry_at: Duration,
     /// Files that the disk would not let be ended, below the recording directory.
     unended: Vec<String>,
@@ -101,6 +103,7 @@ impl Recorder {
             waiting_since: now,
             continuous: false,
             gap_open: false,
+            out_of_hours: false,
             retry_at: Duration::ZERO,
             unended: Vec::new(),
             fault: None,
@@ -124,6 +127,7 @@ impl Recorder {
             return;
         }
         self.continuous = continuous;
+        self.out_of_hours = false;
         self.waiting_since = now;
         self.last = None;
         // Nothing is expected any more.
@@ -204,6 +208,28 @@ impl Recorder {
             Err(e) => self.failed(&e, at, at),
         }
         self.running = None;
+    }
+
+    /// The hours in which recording is in force are over, or have not begun.
+    pub fn out_of_hours(&mut self, now: Stamp) {
+        self.waiting_since = now;
+        if std::mem::replace(&mut self.out_of_hours, true) {
+            return;
+        }
+        self.finish(None);
+        self.last = None;
+        if std::mem::take(&mut self.gap_open) {
+            self.notes.push(Note::GapEnded(now.wall_ms));
+        }
+        self.gap(GapReason::Schedule, now.wall_ms, None);
+        self.set_fault(None);
+    }
+
+    /// They have begun: from here on what is missing is missing for another reason.
+    pub fn in_hours(&mut self, now: Stamp) {
+        if std::mem::take(&mut self.out_of_hours) && std::mem::take(&mut self.gap_open) {
+            self.notes.push(Note::GapEnded(now.wall_ms));
+        }
     }
 
     /// Recording was switched off at `now`.

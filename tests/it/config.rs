@@ -232,6 +232,8 @@ fn a_wrong_cameras_document_says_where_and_how_to_mend_it() {
         ),
         (format!("{camera}colour = 'red' #<<\n"), &["colour"]),
         (format!("{camera}position = [181.0, 2.0] #<<\n"), &["latitude"]),
+        (format!("{camera}[camera.recording]\nschedule = 'dem' #<<\n"), &["dem", "[[schedule]]"]),
+        (format!("{camera}[camera.recording]\nkeep_days = 0.0 #<<\n"), &["keep_days", "0.01"]),
         (format!("{camera}sharing = 'everything' #<<\n"), &["everything", "events_only"]),
         (
             format!("{camera}[[camera.zone]]\nname = 'z'\npolygon = [[0.1,0.1],[0.2,0.2]] #<<\n"),

@@ -345,3 +345,41 @@ fn on_a_full_disk_recording_stops_and_watching_goes_on() {
         assert!(play(&path).frames > 0);
     }
 }
+
+#[test]
+fn out_of_its_hours_nothing_is_recorded_and_the_timeline_says_why() {
+    let node = Recording::new("segment_seconds = 600\n");
+    let footage = Camera::start(h264_small());
+    // Hours that hold always, and hours that never come: one minute, half a day from now.
+    let now = wardwatch::base::Clock::now(&wardwatch::base::clock::SystemClock).wall_ms;
+    let zone = jiff::tz::TimeZone::get("Asia/Ho_Chi_Minh").expect("bundled");
+    let later = jiff::Timestamp::from_millisecond(now + 12 * 3_600_000).expect("in range");
+    let later = zone.to_datetime(later);
+    let minute = |minutes: i8| format!("{:02}:{:02}", later.hour(), (later.minute() / 2) + minutes);
+    let hours = format!(
+        "[[schedule]]\nname = \"luon\"\nwindows = [{{ from = \"00:00\", to = \"24:00\" }}]\n\
+         [[schedule]]\nname = \"kia\"\nwindows = [{{ from = \"{}\", to = \"{}\" }}]\n",
+        minute(0),
+        minute(1)
+    );
+    let within = |name: &str| {
+        hours.clone() + &camera("ngo-1", &footage.url(), "continuous") + &format!("schedule = \"{name}\"\n")
+    };
+    node.cameras(1, &[within("kia")]);
+    let running = node.run();
+    until("the timeline says why", LONG, || node.gaps().iter().any(|g| g.0 == "schedule" && g.2 == 0));
+    let received = || metric(node.site.node_port, "wardwatch_frames_in_total{camera=\"ngo-1\"}").unwrap_or(0.0);
+    until("pictures come", LONG, || received() > 30.0);
+    assert_eq!(node.count("TRUE"), 0, "nothing is on disk");
+    node.cameras(2, &[within("luon")]);
+    running.signal("HUP");
+    until("a recording grows", LONG, || node.count("state = 'open'") == 1);
+    until("the gap is over", LONG, || node.gaps().iter().all(|g| g.2 != 0));
+    node.cameras(3, &[within("kia")]);
+    running.signal("HUP");
+    until("it is ended", LONG, || node.count("state = 'closed'") == 1);
+    until("and that is a gap", LONG, || node.gaps().iter().filter(|g| g.0 == "schedule").count() == 2);
+    assert_eq!(running.stop(), 0);
+    assert!(node.gaps().iter().all(|g| g.0 == "schedule"), "{:?}", node.gaps());
+    node.check(&node.rows("TRUE")[0]);
+}
