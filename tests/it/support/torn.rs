@@ -73,6 +73,8 @@ pub fn database(file: &str, stride: usize) -> Tally {
         let open = || {
             let settings = Settings { origin: origin(), snapshot_quota_bytes: 1 << 20, ballast_bytes: 0 };
             let path = place.path().join("node.db");
+            // A process that another test is just starting may still hold the lock that it will close.
+            until("it is closed", Duration::from_secs(30), || !sqlite::in_use(&path));
             let opened = Store::open(&path, settings, now()).unwrap_or_else(|e| panic!("{file}, {what}: {e}"));
             opened.2
         };
