@@ -72,6 +72,8 @@ pub struct Node {
     ballast: Ballast,
     hint: watch::Sender<u64>,
     reserve_in_use: watch::Sender<bool>,
+    /// To be opened anew before anything else is done with it.
+    broken: bool,
     _lock: std::fs::File,
 }
 
@@ -165,8 +167,26 @@ pub struct Depths {
 }
 
 impl thread::Database for Node {
-    fn suspect(&mut self) {
-        sqlite::suspect(&self.path);
+    fn broken(&mut self, kind: ErrorKind) {
+        if kind == ErrorKind::Corrupt {
+            sqlite::suspect(&self.path);
+        }
+        self.broken = true;
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        if !self.broken {
+            return Ok(());
+        }
+        tracing::error!(path = %self.path.display(), "the disk failed or the database is corrupt: it is opened anew and checked");
+        if let Some(aside) = sqlite::reopen(&self.path, SCHEMA, &mut self.connection)? {
+            let rows = salvage::salvage(&aside, &mut self.connection)?;
+            tracing::error!(rows, "waiting rows were taken over from the database that was put aside");
+        }
+        self.broken = false;
+        tracing::warn!("the database is in order");
+        self.hint.send_modify(|n| *n += 1);
+        Ok(())
     }
 
     fn exhausted(&mut self) {
@@ -204,6 +224,7 @@ impl Store {
             ballast,
             hint: hint_sender,
             reserve_in_use: reserve,
+            broken: false,
             _lock: lock,
         };
         node.keep_room();

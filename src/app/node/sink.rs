@@ -23,6 +23,11 @@ use crate::wire::status::CameraStatus;
 /// Between tries to commit while the disk is full or failing.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
+/// Whether the store may take the same again later.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Corrupt)
+}
+
 /// Cloneable; shared by the tasks of all workers.
 #[derive(Clone)]
 pub(super) struct Sink(Arc<Inner>);
@@ -100,6 +105,8 @@ impl Sink {
             .filter(|_| !jpeg.is_empty())
             .map(|info| Snapshot { info: info.clone(), jpeg: jpeg.clone() });
         let mut complained = false;
+        // The store mends a corrupt database itself, once it has been found out.
+        let mut corrupt = 0;
         loop {
             match self.0.store.commit(report.clone(), snapshot.clone(), self.0.clock.now()).await {
                 Ok(committed) => {
@@ -115,12 +122,18 @@ impl Sink {
                     );
                     return;
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout) => {
+                Err(e) if corrupt < 3 && is_passing(e.kind()) => {
+                    corrupt += u32::from(e.kind() == ErrorKind::Corrupt);
                     if !complained {
                         tracing::error!(camera = report.place(), "event waits for the store: {e}");
                         complained = true;
                     }
                     tokio::time::sleep(COMMIT_RETRY).await;
+                }
+                // A commit whose sync failed may be there all the same once the database is opened anew.
+                Err(e) if complained && e.kind() == ErrorKind::Invalid => {
+                    tracing::info!(camera = report.camera.as_str(), event = report.id, "is stored already: {e}");
+                    return;
                 }
                 Err(e) => {
                     tracing::error!(camera = report.place(), event = report.id, "event refused: {e}");

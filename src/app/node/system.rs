@@ -32,6 +32,10 @@ pub(super) enum Condition {
     DiskFull,
     /// The disk is so full that events are kept in the room held back for them.
     ReserveInUse,
+    /// The disk is at its floor and every recording left is held or being written.
+    NothingToDelete,
+    /// The clock leapt so far ahead that nothing is deleted for its age.
+    ClockDoubtful,
     /// Pictures that the centre did not take leave, the oldest first.
     SnapshotsDropped,
     /// A worker died and its successor is not ready yet.
@@ -52,6 +56,8 @@ impl Condition {
         match self {
             Self::DiskFull => "disk-full",
             Self::ReserveInUse => "reserve-in-use",
+            Self::NothingToDelete => "nothing-to-delete",
+            Self::ClockDoubtful => "clock-doubtful",
             Self::SnapshotsDropped => "snapshots-dropped",
             Self::WorkerDown(_) => "worker-down",
         }
@@ -59,8 +65,8 @@ impl Condition {
 
     fn severity(&self) -> Severity {
         match self {
-            Self::DiskFull | Self::ReserveInUse => Severity::Alert,
-            Self::SnapshotsDropped | Self::WorkerDown(_) => Severity::Notice,
+            Self::DiskFull | Self::ReserveInUse | Self::NothingToDelete => Severity::Alert,
+            Self::ClockDoubtful | Self::SnapshotsDropped | Self::WorkerDown(_) => Severity::Notice,
         }
     }
 
@@ -74,6 +80,18 @@ impl Condition {
             Self::ReserveInUse => (
                 "Ổ đĩa đầy: sự kiện đang được lưu vào phần dự trữ cuối cùng. Cần dọn ổ đĩa ngay.".into(),
                 "The disk is full: events are kept in the last reserve. Make room at once.".into(),
+            ),
+            Self::NothingToDelete => (
+                "Ổ đĩa sắp đầy và mọi bản ghi còn lại đều đang được giữ: sắp phải ngừng ghi hình. Cần thêm ổ đĩa hoặc bỏ giữ."
+                    .into(),
+                "The disk is nearly full and every recording left is held: recording will have to stop. Add a disk or release holds."
+                    .into(),
+            ),
+            Self::ClockDoubtful => (
+                "Đồng hồ của máy có vẻ sai (nhảy quá một tháng): tạm thời không xoá bản ghi cũ. Cần chỉnh giờ và xem pin đồng hồ."
+                    .into(),
+                "The node's clock seems wrong (it leapt by more than a month): old recordings are not deleted for now. Set the                  clock and look at its battery."
+                    .into(),
             ),
             Self::SnapshotsDropped => (
                 "Trung tâm vắng mặt quá lâu: ảnh cũ nhất đang bị bỏ bớt, sự kiện vẫn còn.".into(),
@@ -265,6 +283,14 @@ impl SystemEvents {
     /// `holder` says it no more.
     pub(super) fn end(&self, condition: &Condition, holder: &str) {
         self.change(|conditions, now| conditions.end(condition, holder, now));
+    }
+
+    /// `holder` says whether `condition` holds.
+    pub(super) fn set(&self, condition: Condition, holder: &str, holds: bool) {
+        match holds {
+            true => self.begin(condition, holder),
+            false => self.end(&condition, holder),
+        }
     }
 
     /// Something happened.
