@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::pulse;
 use crate::base::types::{AccessUnit, CameraState, Codec, FaultKind, Frame, StreamParams};
 use crate::base::{Clock, Stamp};
 use crate::config::StreamUrl;
@@ -115,6 +116,7 @@ impl Supervisor {
         let mut meter = RateMeter::default();
         let mut reported = Duration::ZERO;
         while !self.stream.stopping.load(Ordering::Relaxed) {
+            pulse::beat();
             let mut inputs = self.wait(connection.as_ref());
             if connection.as_ref().is_some_and(Connection::answered) {
                 inputs.insert(0, Input::Answered);
@@ -279,6 +281,7 @@ pub fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deli
     let mut cursor = 0;
     // A ring that is closed still holds seconds of video, which nobody waits for when the stream is being stopped.
     while !stream.stopping.load(Ordering::Relaxed) {
+        pulse::beat();
         let unit = match stream.ring.read(cursor, Duration::from_millis(500)) {
             Read::Unit { unit, missed } => {
                 if cursor > 0 {
