@@ -74,8 +74,11 @@ impl Policy {
         let runtime = std::fs::canonicalize(&detect.runtime).unwrap_or_else(|_| detect.runtime.clone());
         // Execution providers are libraries beside it.
         let libraries = runtime.parent().map(Path::to_owned).unwrap_or(runtime);
+        // Manifest and weights may be links to another place.
+        let model = ["toml", "onnx"].map(|kind| detect.models_dir.join(format!("{}.{kind}", detect.model)));
+        let linked = model.iter().filter_map(|path| std::fs::canonicalize(path).ok());
         Self {
-            readable: vec![detect.models_dir.clone(), libraries],
+            readable: [detect.models_dir.clone(), libraries].into_iter().chain(linked).collect(),
             writable: vec![recordings.to_owned()],
             gpu: detect.provider == Provider::Cuda,
         }
