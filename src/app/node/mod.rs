@@ -5,6 +5,7 @@
 
 mod dump;
 mod fleet;
+mod link;
 mod process;
 mod recordings;
 mod shelf;
@@ -33,6 +34,7 @@ use crate::wire::ipc::{PROTOCOL, WorkerSetup};
 use crate::wire::topic::NodeTopics;
 use dump::Dump;
 use fleet::Fleet;
+use link::Uplink;
 use process::WorkerProcess;
 use recordings::Recordings;
 use shelf::Shelf;
@@ -111,6 +113,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let recordings = Recordings::new(store.clone(), node.record.dir.clone());
     recordings.begin(&document).await;
     let sink = Sink::new(store.clone(), recordings, clock.clone(), origin, statuses);
+    let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -147,8 +150,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     }
 
     fleet.stop().await;
-    pruning.abort();
-    retaining.abort();
+    [Some(pruning), Some(retaining), delivering].into_iter().flatten().for_each(|task| task.abort());
     publish_stop.send_replace(true);
     let published = match published {
         Some(ended) => ended,
