@@ -3,11 +3,12 @@
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart};
 use tokio::io::AsyncReadExt;
 
 use crate::base::{Error, ErrorKind, Result};
@@ -17,6 +18,8 @@ use crate::store::sqlite::private_directory;
 /// A bucket is fed in parts of this size, two at a time: that and no more is in memory.
 const PART: usize = 8 << 20;
 const PARTS_AT_ONCE: usize = 2;
+/// A bucket that is away is told to the node after this; it tries again.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The store of clips. Cloneable.
 #[derive(Clone, Debug)]
@@ -45,7 +48,8 @@ impl Objects {
                     .with_region(&s3.region)
                     .with_access_key_id(s3.access_key_id.expose())
                     .with_secret_access_key(s3.secret_access_key.expose())
-                    .with_client_options(ClientOptions::new().with_allow_http(plaintext));
+                    .with_client_options(ClientOptions::new().with_allow_http(plaintext))
+                    .with_retry(RetryConfig { max_retries: 2, retry_timeout: PATIENCE, ..RetryConfig::default() });
                 if let Some(endpoint) = &s3.endpoint {
                     builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
                 }

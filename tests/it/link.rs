@@ -13,6 +13,7 @@ use wardwatch::store::{SCHEMA, sqlite};
 use wardwatch::wire::link::{ClipNote, Problem, Trouble};
 
 use crate::support::broker::Mosquitto;
+use crate::support::s3::Seaweed;
 use crate::support::site::{Process, Site, free_port, metric, wardwatch};
 use crate::support::wait::until;
 
@@ -35,10 +36,15 @@ impl Post {
     }
 
     fn centre(&self, link: &str) -> Process {
+        self.centre_with(link, "")
+    }
+
+    /// `clips` are lines of `[centre]` itself.
+    fn centre_with(&self, link: &str, clips: &str) -> Process {
         let text = format!(
             "{}{}[centre.link]\nlisten = \"127.0.0.1:{}\"\n{link}\n",
             self.site.common("m"),
-            self.site.centre(&self.mqtt()),
+            self.site.centre(&self.mqtt()).replace("[centre]\n", &format!("[centre]\n{clips}")),
             self.port
         );
         let config = self.site.write("centre.toml", &text);
@@ -363,4 +369,46 @@ fn strangers_and_broken_uploads_get_nothing_and_break_nothing() {
     assert_eq!(rows, Some(1));
     assert!(post.object(&note.sha256) == Some(content));
     assert_eq!(centre.stop(), 0);
+}
+
+#[test]
+fn a_bucket_that_dies_in_the_middle_costs_nothing() {
+    let Some(mut bucket) = Seaweed::start() else {
+        eprintln!("not tested: there is no S3 server; scripts/setup.sh fetches it");
+        return;
+    };
+    let post = Post::new();
+    let s3 = format!(
+        "[centre.s3]\nendpoint = \"http://127.0.0.1:{}\"\naccess_key_id = \"wardwatch\"\nsecret_access_key = \"{}\"",
+        bucket.port(),
+        Seaweed::SECRET
+    );
+    let centre = post.centre_with(&s3, "clips = \"s3://clips/ward\"\n");
+    // Larger than one part of a multipart upload, and slow enough for the bucket to die meanwhile.
+    post.node_config(&format!("url = \"http://127.0.0.1:{}\"\nbandwidth_kbit = 24000", post.port));
+    assert!(post.enrol(&post.code("node-1")).status.success());
+    let (content, note) = clip(9 << 20, 4);
+    put(&post.site, "a.mp4", &content, &note);
+    let node = post.site.run(&post.site.path("node.toml"));
+    let incoming = post.site.path("centre/incoming/node-1");
+    let has = |end: &str| {
+        let listing = std::fs::read_dir(&incoming).into_iter().flatten().flatten();
+        listing.filter(|e| e.path().extension().is_some_and(|x| x == end)).count() == 1
+    };
+    until("some of it came", LONG, || has("part"));
+    bucket.kill();
+    until("all of it came and the bucket is away", LONG, || {
+        has("whole")
+            && metric(post.site.centre_port, "wardwatch_centre_link_refused_total{reason=\"unavailable\"}").is_some()
+    });
+    let delivered = || post.site.number("node/node.db", "SELECT COUNT(*) FROM clip WHERE delivered_ms IS NOT NULL");
+    assert_eq!(delivered(), Some(0));
+    bucket.go();
+    until("the node is told that it is there", LONG * 2, || delivered() == Some(1));
+    let object = bucket.read(&format!("clips/ward/{}/{}.mp4", &note.sha256[..2], note.sha256));
+    assert!(object == content, "{} bytes in the bucket", object.len());
+    assert_eq!(post.site.number("centre/centre.db", "SELECT COUNT(*) FROM clip"), Some(1));
+    assert!(!has("whole") && !has("part"), "nothing is left of the upload");
+    assert!(!centre.log().contains(Seaweed::SECRET), "the bucket's key is in the log");
+    assert_eq!((node.stop(), centre.stop()), (0, 0));
 }

@@ -143,15 +143,17 @@ impl<S: LinkStore> Shared<S> {
     /// The enrolled node behind a request.
     async fn node(&self, headers: &HeaderMap, peer: SocketAddr) -> std::result::Result<String, Refusal> {
         let now = self.door.clock.now();
-        if !self.guard.may_try(peer.ip(), now) {
-            return Err(refuse(Trouble::TooMany));
-        }
         let value = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         let claimed = value.and_then(parse_bearer);
-        let Some((node, secret)) = claimed else {
-            self.guard.failed(peer.ip(), now);
-            return Err(refuse(Trouble::Unauthorized));
+        // Whoever fails is slowed down; an enrolled node behind the same address is not.
+        let refused = || match self.guard.may_try(peer.ip(), now) {
+            true => {
+                self.guard.failed(peer.ip(), now);
+                refuse(Trouble::Unauthorized)
+            }
+            false => refuse(Trouble::TooMany),
         };
+        let Some((node, secret)) = claimed else { return Err(refused()) };
         let stored = self.door.store.secret_of(node.to_owned()).await.map_err(|e| self.failed(&e))?;
         // Compared against something for an unknown node, too: the answer takes as long.
         let expected = stored.clone().unwrap_or_else(|| digest(""));
@@ -159,8 +161,7 @@ impl<S: LinkStore> Shared<S> {
         if stored.is_some() && same {
             return Ok(node.to_owned());
         }
-        self.guard.failed(peer.ip(), now);
-        Err(refuse(Trouble::Unauthorized))
+        Err(refused())
     }
 
     /// Our own failure: told to the health, answered so that the node waits.

@@ -5,6 +5,7 @@ pub mod disk;
 pub mod onnx;
 pub mod post;
 pub mod rtsp;
+pub mod s3;
 pub mod segments;
 pub mod site;
 pub mod stimulus;
