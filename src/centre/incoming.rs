@@ -19,6 +19,8 @@ use crate::wire::link::ClipNote;
 
 /// Clips that one node may have unfinished.
 const MOST: usize = 64;
+/// An unfinished clip that nothing was added to for so long gives its place to another.
+const STALE_MS: i64 = 7 * 24 * 3600 * 1000;
 
 /// The directory of unfinished clips. Cloneable.
 #[derive(Clone, Debug)]
@@ -61,19 +63,26 @@ impl Incoming {
         fresh.then(|| Entry { owner: self.clone(), node: node.to_owned(), sha256: sha256.to_owned() })
     }
 
-    /// Whether a further clip of `bytes` fits beside what `node` has unfinished, `sha256` not counted.
-    async fn fits(&self, node: &str, sha256: &str, bytes: u64) -> Result<bool> {
+    /// Whether a further clip of `bytes` fits beside what `node` has unfinished, `sha256` not counted. What was given up
+    /// is removed.
+    async fn fits(&self, node: &str, sha256: &str, bytes: u64, now_ms: i64) -> Result<bool> {
         let directory = self.0.directory.join(node);
         let failed = |e| Error::io("cannot read the unfinished clips", &directory, e);
         let mut listing = fs::read_dir(&directory).await.map_err(failed)?;
         let (mut count, mut sum) = (0, bytes);
         while let Some(found) = listing.next_entry().await.map_err(failed)? {
             let path = found.path();
-            let other = path.file_stem().is_some_and(|stem| stem != sha256);
-            if other
-                && path.extension().is_some_and(|e| e == "json")
-                && let Ok(note) = read_note(&path).await
+            let Some(stem) = path.file_stem().and_then(|s| s.to_str()).filter(|stem| *stem != sha256) else { continue };
+            if path.extension().is_none_or(|e| e != "json") {
+                continue;
+            }
+            let entry = self.entry(node, stem);
+            if let Some(entry) = &entry
+                && entry.touched_ms().await.is_some_and(|at| now_ms - at > STALE_MS)
             {
+                tracing::info!(node, sha256 = stem, "an unfinished clip was given up by its node and is removed");
+                entry.forget().await;
+            } else if let Ok(note) = read_note(&path).await {
                 count += 1;
                 sum = sum.saturating_add(note.bytes);
             }
@@ -101,13 +110,13 @@ impl Entry {
     ///
     /// # Errors
     /// `Unavailable` when the node has too much unfinished; `Exhausted` when the disk is full.
-    pub async fn announce(&self, note: &ClipNote) -> Result<u64> {
+    pub async fn announce(&self, note: &ClipNote, now_ms: i64) -> Result<u64> {
         let directory = self.owner.0.directory.join(&self.node);
         private_directory(&directory)?;
         if self.note().await?.is_some_and(|known| known == *note) {
             return self.offset().await;
         }
-        if !self.owner.fits(&self.node, &self.sha256, note.bytes).await? {
+        if !self.owner.fits(&self.node, &self.sha256, note.bytes, now_ms).await? {
             return Err(Error::new(ErrorKind::Unavailable, "this node has too much unfinished here"));
         }
         let text = serde_json::to_vec(note)
@@ -122,6 +131,17 @@ impl Entry {
         write.await.map_err(|e| Error::io("cannot note a clip", &path, e))?;
         sync(&directory).await?;
         self.offset().await
+    }
+
+    /// When something was last added to it, UTC milliseconds.
+    async fn touched_ms(&self) -> Option<i64> {
+        let mut newest = None;
+        for extension in ["part", "whole", "json"] {
+            let modified = fs::metadata(self.file(extension)).await.and_then(|m| m.modified());
+            let since = modified.ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+            newest = newest.max(since.map(|d| d.as_millis() as i64));
+        }
+        newest
     }
 
     /// What the node announced.
@@ -248,4 +268,37 @@ async fn read_note(path: &Path) -> Result<ClipNote> {
 async fn sync(directory: &Path) -> Result<()> {
     let synced = async { File::open(directory).await?.sync_all().await };
     synced.await.map_err(|e| Error::io("cannot sync the directory", directory, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_given_up_makes_room_and_what_goes_on_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let incoming = Incoming::new(directory.path().join("incoming"), 1000).unwrap();
+        let note = |digit: &str| ClipNote {
+            sha256: digit.repeat(64),
+            bytes: 800,
+            camera: "c".parse().unwrap(),
+            event: None,
+            command: None,
+            from_ms: 0,
+            to_ms: 1,
+            masked: false,
+            complete: true,
+        };
+        let announce = async |digit: &str, now_ms: i64| {
+            let note = note(digit);
+            incoming.entry("node-1", &note.sha256).unwrap().announce(&note, now_ms).await
+        };
+        announce("a", 0).await.unwrap();
+        let path = directory.path().join("incoming/node-1").join(format!("{}.json", "a".repeat(64)));
+        let made = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let made = made.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        assert_eq!(announce("b", made + STALE_MS).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        announce("b", made + STALE_MS + 1).await.unwrap();
+        assert!(!path.exists());
+    }
 }

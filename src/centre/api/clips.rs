@@ -40,7 +40,7 @@ pub(super) async fn announce<S: LinkStore>(
         entry.forget().await;
         return Ok(progress(bytes, true));
     }
-    match entry.announce(&note).await {
+    match entry.announce(&note, shared.door.clock.now().wall_ms).await {
         Ok(offset) => Ok(progress(offset, false)),
         Err(e) if e.kind() == ErrorKind::Unavailable => {
             Err(Refusal { detail: Some(e.to_string()), ..refuse(Trouble::TooMany) })
