@@ -13,6 +13,7 @@ mod docs;
 mod event;
 mod ingest;
 mod isolation;
+mod link;
 mod mishaps;
 mod probe;
 mod publish;

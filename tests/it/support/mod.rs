@@ -6,6 +6,7 @@ pub mod inject;
 pub mod onnx;
 pub mod post;
 pub mod rtsp;
+pub mod s3;
 pub mod segments;
 pub mod site;
 pub mod stimulus;
