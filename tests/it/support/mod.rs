@@ -4,6 +4,7 @@ pub mod broker;
 pub mod disk;
 pub mod onnx;
 pub mod post;
+pub mod proxy;
 pub mod rtsp;
 pub mod segments;
 pub mod site;
