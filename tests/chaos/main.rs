@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 
 impl Options {
     /// Whether `argument` is one of this suite, not of a test runner.
-    fn names(argument: &String) -> bool {
+    fn names(argument: &str) -> bool {
         let name = argument.split('=').next().unwrap_or_default();
         ["--seed", "--cycles", "--events", "--rate", "--minutes", "--plan", "--keep", "--help", "-h"].contains(&name)
     }

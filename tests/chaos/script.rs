@@ -59,7 +59,7 @@ impl Script {
     }
 
     pub fn severity(&self, n: u64) -> Severity {
-        if self.draw(n).draw() % 3 == 0 { Severity::Alert } else { Severity::Notice }
+        if self.draw(n).draw().is_multiple_of(3) { Severity::Alert } else { Severity::Notice }
     }
 
     pub fn id(&self, n: u64) -> String {

@@ -112,7 +112,7 @@ impl Teller {
         let mut assigned = 0;
         let mut finished = false;
         loop {
-            let pause = if self.next % BURST == 0 { self.step + LULL } else { self.step };
+            let pause = if self.next.is_multiple_of(BURST) { self.step + LULL } else { self.step };
             match orders.recv_timeout(pause) {
                 Ok(Order::Assign(camera)) => {
                     assigned += 1;
