@@ -125,3 +125,22 @@ pub struct Gap {
     pub end_ms: Option<i64>,
     pub reason: GapReason,
 }
+
+/// An event's clip, by content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClipInfo {
+    /// Lower-case hex, of the MP4 file.
+    pub sha256: String,
+    pub bytes: u64,
+    /// UTC milliseconds: when its first picture arrived.
+    pub from_ms: i64,
+    /// UTC milliseconds: the end of its last picture.
+    pub to_ms: i64,
+    pub codec: Codec,
+    /// Made anew with the camera's masks burned in.
+    pub masked: bool,
+    /// The event is over and the clip holds all of it; otherwise another one follows.
+    pub complete: bool,
+    /// Milliseconds between `from_ms` and `to_ms` that were not recorded.
+    pub missing_ms: u64,
+}

@@ -24,6 +24,8 @@ pub const RECORD_BYTES: &str = "wardwatch_record_bytes_total";
 pub const RECORD_SEGMENTS: &str = "wardwatch_record_segments_total";
 /// Times without recording that began. Labels `camera`, `reason`.
 pub const RECORD_GAPS: &str = "wardwatch_record_gaps_total";
+/// 1 while the machine's clock seems to have leapt ahead, and recordings are not deleted for their age.
+pub const CLOCK_DOUBTFUL: &str = "wardwatch_clock_doubtful";
 /// 1 for the state a camera is in, 0 for the others. Labels `camera`, `state`.
 pub const CAMERA_STATE: &str = "wardwatch_camera_state";
 /// Workers started again after they died.

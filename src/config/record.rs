@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
+use super::rule::ScheduleConfig;
 use crate::base::Result;
 
 /// `[record]`: the same for all cameras of a node.
@@ -33,10 +34,11 @@ pub enum RecordingMode {
 }
 
 /// `[camera.recording]`
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordingConfig {
     pub mode: RecordingMode,
+    /// When `mode` is in force; nothing is recorded outside of it. `None`: always.
+    pub schedule: Option<ScheduleConfig>,
     /// Older files leave, unless they are held.
     pub keep_days: f32,
     /// The camera's files may take this much disk; the oldest leave.
@@ -45,8 +47,18 @@ pub struct RecordingConfig {
 
 impl Default for RecordingConfig {
     fn default() -> Self {
-        Self { mode: RecordingMode::Off, keep_days: 7.0, max_gb: None }
+        Self { mode: RecordingMode::Off, schedule: None, keep_days: 7.0, max_gb: None }
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRecording {
+    #[serde(default)]
+    mode: RecordingMode,
+    schedule: Option<String>,
+    keep_days: Option<f32>,
+    max_gb: Option<f32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,15 +82,30 @@ pub(super) fn record(doc: &Document, raw: Option<RawRecord>, state_dir: &Path) -
     })
 }
 
-/// `raw` validated.
-pub(super) fn recording(doc: &Document, raw: Option<Spanned<RecordingConfig>>) -> Result<RecordingConfig> {
-    let Some(raw) = raw else { return Ok(RecordingConfig::default()) };
-    let r = raw.get_ref();
-    if !(0.01..=3650.0).contains(&r.keep_days) {
-        return Err(doc.error(Some(doc.key_span(&raw.span(), "keep_days")), "keep_days must be between 0.01 and 3650"));
+/// `raw` validated; `schedules` are those of the document.
+pub(super) fn recording(
+    doc: &Document,
+    raw: Option<Spanned<RawRecording>>,
+    schedules: &[ScheduleConfig],
+) -> Result<RecordingConfig> {
+    let default = RecordingConfig::default();
+    let Some(raw) = raw else { return Ok(default) };
+    let (span, raw) = (raw.span(), raw.into_inner());
+    let at = |key: &str, text: String| doc.error(Some(doc.key_span(&span, key)), text);
+    let keep_days = raw.keep_days.unwrap_or(default.keep_days);
+    if !(0.01..=3650.0).contains(&keep_days) {
+        return Err(at("keep_days", "keep_days must be between 0.01 and 3650".into()));
     }
-    if r.max_gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
-        return Err(doc.error(Some(doc.key_span(&raw.span(), "max_gb")), "max_gb must be between 0.01 and 1000000"));
+    if raw.max_gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
+        return Err(at("max_gb", "max_gb must be between 0.01 and 1000000".into()));
     }
-    Ok(raw.into_inner())
+    let named = |name: String| {
+        let found = schedules.iter().find(|s| s.name == name).cloned();
+        found.ok_or_else(|| {
+            at("schedule", format!("the recording names schedule `{name}`, which does not exist"))
+                .hint("add a [[schedule]] of that name at the top of the document")
+        })
+    };
+    let schedule = raw.schedule.map(named).transpose()?;
+    Ok(RecordingConfig { mode: raw.mode, schedule, keep_days, max_gb: raw.max_gb })
 }

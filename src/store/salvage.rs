@@ -10,7 +10,7 @@ use super::sqlite::{durable, fault};
 use crate::base::Result;
 
 /// In the order of their references.
-const TABLES: [&str; 6] = ["event", "snapshot", "outbox", "phantoms", "segment", "gap"];
+const TABLES: [&str; 9] = ["event", "snapshot", "outbox", "phantoms", "segment", "gap", "clip", "command", "hold"];
 
 /// Copies from `aside` into `fresh`; returns how many outbox rows came over. Fails only if `fresh` cannot be written.
 pub(super) fn salvage(aside: &Path, fresh: &mut Connection) -> Result<u64> {

@@ -1,4 +1,4 @@
--- The node's database, version 2. A change here needs a step in `UPGRADES` (src/store/mod.rs); a test compares both ways.
+-- The node's database, version 3. A change here needs a step in `UPGRADES` (src/store/mod.rs); a test compares both ways.
 
 -- Counters and marks. `seq` (integer): the last sequence number given to a revision.
 CREATE TABLE meta (
@@ -15,7 +15,7 @@ CREATE TABLE boot (
 -- The newest state of every event; kept after its revisions were receipted, until retention takes it.
 CREATE TABLE event (
   id TEXT PRIMARY KEY,                  -- UUID
-  camera TEXT NOT NULL,
+  camera TEXT NOT NULL,                 -- empty: the node itself
   revision INTEGER NOT NULL,            -- the last one given, from 1
   phase TEXT NOT NULL CHECK (phase IN ('started', 'updated', 'ended')),
   severity TEXT NOT NULL CHECK (severity IN ('notice', 'alert')),
@@ -44,7 +44,7 @@ CREATE TABLE outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   kind TEXT NOT NULL CHECK (kind IN ('event', 'snapshot')),
   event TEXT NOT NULL REFERENCES event (id),
-  camera TEXT NOT NULL,
+  camera TEXT NOT NULL,                 -- empty: the node itself
   revision INTEGER NOT NULL,            -- of a picture: the revision it came with
   phase TEXT NOT NULL CHECK (phase IN ('started', 'updated', 'ended')),
   sha256 TEXT,                          -- of a picture
@@ -106,3 +106,62 @@ CREATE TABLE gap (
 ) STRICT;
 CREATE INDEX gap_camera ON gap (camera, start_ms);
 CREATE INDEX gap_open ON gap (camera) WHERE end_ms IS NULL;
+
+-- Clips on this machine: one for an event while it runs and one when it is over, or what the centre asked for.
+CREATE TABLE clip (
+  id INTEGER PRIMARY KEY,
+  camera TEXT NOT NULL,
+  event TEXT,                           -- none: made for a command. The event may be forgotten before its clip
+  command TEXT,                         -- the command that asked for it
+  path TEXT NOT NULL,                   -- relative to the directory of clips
+  sha256 TEXT NOT NULL,                 -- of the file
+  bytes INTEGER NOT NULL,
+  from_ms INTEGER NOT NULL,             -- what the pictures cover
+  to_ms INTEGER NOT NULL,
+  masked INTEGER NOT NULL,              -- 1: made anew with the camera's masks burned in
+  complete INTEGER NOT NULL,            -- 0: its event went on when it was made
+  created_ms INTEGER NOT NULL,
+  held INTEGER NOT NULL DEFAULT 0,      -- 1: retention leaves it
+  deliver INTEGER NOT NULL DEFAULT 0,   -- 1: the centre is to have it
+  delivered_ms INTEGER                  -- when the centre said that it has all of it
+) STRICT;
+CREATE INDEX clip_event ON clip (event);
+CREATE INDEX clip_sha256 ON clip (sha256);
+CREATE INDEX clip_undelivered ON clip (id) WHERE deliver = 1 AND delivered_ms IS NULL;
+CREATE INDEX clip_unheld ON clip (created_ms) WHERE held = 0;
+
+-- What the centre asked of this node, so that a command that comes twice is done once and answered twice.
+CREATE TABLE command (
+  id TEXT PRIMARY KEY,                  -- UUID, given by the centre
+  kind TEXT NOT NULL,
+  body TEXT NOT NULL,                   -- the command's JSON
+  expires_ms INTEGER NOT NULL,
+  received_ms INTEGER NOT NULL,
+  answer TEXT                           -- the answer's JSON; none while it is being done
+) STRICT;
+CREATE INDEX command_open ON command (received_ms) WHERE answer IS NULL;
+
+-- Ranges that retention must leave, by whatever is recorded in them, until they are released.
+CREATE TABLE hold (
+  id TEXT PRIMARY KEY,                  -- UUID of the command that asked for it
+  camera TEXT NOT NULL,
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  issuer TEXT NOT NULL,
+  created_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX hold_camera ON hold (camera, from_ms);
+
+-- Where objects went, for the last day: what a changed zone or rule would have seen.
+CREATE TABLE track (
+  id INTEGER PRIMARY KEY,
+  camera TEXT NOT NULL,
+  track INTEGER NOT NULL,               -- the tracker's number, unique within one life of a worker
+  label TEXT NOT NULL,
+  start_ms INTEGER NOT NULL,
+  end_ms INTEGER NOT NULL,
+  points BLOB NOT NULL                  -- see src/base/trail.rs
+) STRICT;
+CREATE INDEX track_camera ON track (camera, start_ms);
+CREATE INDEX track_end ON track (end_ms);

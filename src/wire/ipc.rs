@@ -12,7 +12,8 @@ use crate::base::types::{
 };
 use crate::base::{Error, ErrorKind, Result};
 use crate::config::{
-    Camera, DetectConfig, RecordConfig, RecordingMode, RuleConfig, SnapshotConfig, StreamSource, TrackConfig, Transport,
+    Camera, DetectConfig, RecordConfig, RecordingMode, RuleConfig, ScheduleConfig, SnapshotConfig, StreamSource,
+    TrackConfig, Transport,
 };
 
 /// Both ends must speak the same; they are one binary, so a difference means a half-done upgrade.
@@ -103,6 +104,8 @@ pub struct CameraAssignment {
     pub detect: StreamSettings,
     pub record: Option<StreamSettings>,
     pub recording: RecordingMode,
+    /// When it is in force; `None`: always.
+    pub recording_hours: Option<ScheduleConfig>,
     pub detect_fps: f32,
     pub masks: Vec<Polygon>,
     pub zones: Vec<Zone>,
@@ -121,6 +124,7 @@ impl CameraAssignment {
             detect: StreamSettings::from(&camera.detect),
             record: camera.record.as_ref().map(StreamSettings::from),
             recording: camera.recording.mode,
+            recording_hours: camera.recording.schedule.clone(),
             detect_fps: camera.detect_fps,
             masks: camera.masks.clone(),
             zones: camera.zones.clone(),

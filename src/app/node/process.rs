@@ -66,13 +66,13 @@ impl WorkerProcess {
                 Ok(End::Stopped) => return,
                 Ok(End::Died(e)) | Err(e) => {
                     if desired.borrow().stop {
-                        self.sink.worker_gone(self.index, &cameras).await;
+                        self.sink.worker_gone(self.index, &cameras, false).await;
                         return;
                     }
                     tracing::error!(worker = self.index, "{e}");
                 }
             }
-            self.sink.worker_gone(self.index, &cameras).await;
+            self.sink.worker_gone(self.index, &cameras, true).await;
             pause = if begun.elapsed() >= HEALTHY_LIFE { RESTART_MIN } else { (pause * 2).min(RESTART_MAX) };
             let stopped = async { desired.wait_for(|d| d.stop).await.is_ok() };
             if timeout(pause, stopped).await.is_ok() {

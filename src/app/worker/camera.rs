@@ -25,6 +25,7 @@ use crate::ingest::receive::Endpoint;
 use crate::privacy::Masks;
 use crate::record::recorder::{Recorder, Settings};
 use crate::rules::IdSource;
+use crate::rules::schedule::Schedule;
 use crate::track::Tracker;
 use crate::wire::ipc::{CameraAssignment, CameraSecrets, StreamSettings, ToNode};
 
@@ -74,6 +75,7 @@ pub(super) struct CameraRuntime {
     task: SyncSender<TaskInput>,
     counts: Arc<Counts>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    site: SiteSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -82,13 +84,15 @@ impl CameraRuntime {
     pub(super) fn start(assignment: CameraAssignment, secrets: &CameraSecrets, shared: &Shared) -> Result<Arc<Self>> {
         let id = assignment.id.clone();
         let detect = Stream::new(shared.ring_bytes);
+        // Without a rule nobody asks what is to be seen: such a camera is recorded, not looked at.
+        detect.set_decoded(!assignment.rules.is_empty());
         let record = assignment.record.as_ref().map(|_| Stream::new(shared.ring_bytes));
         let (task, inputs) = sync_channel(TASK_QUEUE);
         let counts = Arc::new(Counts::default());
         let fps = Arc::new(Mutex::new(assignment.detect_fps));
         let mut threads = Vec::new();
 
-        let recording = Arc::new(RecordControl::new(assignment.recording));
+        let recording = Arc::new(RecordControl::new(assignment.recording, hours(&assignment, &shared.site)));
         let worker = CameraWorker::new(&assignment, shared, record.clone(), recording.clone(), counts.clone())?;
         threads.push(thread(&format!("task {id}"), move || worker.run(&inputs))?);
 
@@ -119,6 +123,7 @@ impl CameraRuntime {
         Ok(Arc::new(Self {
             masks: Mutex::new(Masks::new(assignment.masks.clone())),
             threads: Mutex::new(threads),
+            site: shared.site.clone(),
             clock: shared.clock.clone(),
             assignment,
             detect,
@@ -141,7 +146,8 @@ impl CameraRuntime {
         *self.fps.lock().unwrap_or_else(PoisonError::into_inner) = new.detect_fps;
         *self.masks.lock().unwrap_or_else(PoisonError::into_inner) = Masks::new(new.masks.clone());
         // Ending a segment takes the recording thread's time, not this one's.
-        self.recording.set_mode(new.recording, self.clock.now());
+        self.recording.set_mode(new.recording, hours(&new, &self.site), self.clock.now());
+        self.detect.set_decoded(!new.rules.is_empty());
         if self.task.send(TaskInput::Reconfigure(Box::new(new))).is_err() {
             tracing::error!(camera = self.assignment.id.as_str(), "its task has ended");
         }
@@ -192,6 +198,11 @@ impl CameraRuntime {
             join(handle);
         }
     }
+}
+
+/// When recording is in force.
+fn hours(assignment: &CameraAssignment, site: &SiteSettings) -> Option<Schedule> {
+    assignment.recording_hours.as_ref().map(|h| Schedule::new(h, site.timezone.clone()))
 }
 
 fn recorder(

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod disk;
+pub mod inject;
 pub mod onnx;
 pub mod post;
 pub mod proxy;
@@ -9,4 +10,5 @@ pub mod rtsp;
 pub mod segments;
 pub mod site;
 pub mod stimulus;
+pub mod torn;
 pub mod wait;

@@ -49,10 +49,11 @@ pub fn report(id: &str, phase: Phase) -> EventReport {
     let at = now();
     EventReport {
         id: id.into(),
-        camera: CAMERA.parse().expect("valid"),
+        camera: Some(CAMERA.parse().expect("valid")),
         model: "yolox-nano@615e2661".into(),
         rule: "night-intrusion".into(),
         kind: "intrusion".into(),
+        message: None,
         phase,
         severity: Severity::Alert,
         started_at: at,
@@ -75,6 +76,7 @@ pub fn report(id: &str, phase: Phase) -> EventReport {
         bbox: RelativeBox { left: 0.41, top: 0.22, right: 0.46, bottom: 0.37 },
         path: vec![PathPoint { seconds: 0.0, at: Point::new(0.4, 0.71) }],
         snapshot: None,
+        clip: None,
         config_revision: 12,
     }
 }
@@ -273,7 +275,10 @@ pub fn topics() -> NodeTopics {
 /// An event message as a node would send it.
 pub fn event_message(event: &Event) -> Message {
     Message {
-        topic: topics().event(&event.camera.parse().expect("valid")),
+        topic: match &event.camera {
+            Some(camera) => topics().event(&camera.parse().expect("valid")),
+            None => topics().system_event(),
+        },
         payload: event.to_json().expect("JSON").into(),
         ..Default::default()
     }
