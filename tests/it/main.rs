@@ -12,6 +12,7 @@ mod detect;
 mod docs;
 mod event;
 mod ingest;
+mod isolation;
 mod mishaps;
 mod probe;
 mod publish;

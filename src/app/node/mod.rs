@@ -10,6 +10,7 @@ mod recordings;
 mod shelf;
 mod sink;
 mod system;
+mod vigil;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -216,9 +217,12 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         ring_bytes: node.ring_bytes,
         record: node.record.clone(),
         boot_id: sink.boot_id().to_owned(),
+        memory_bytes: node.worker_memory_bytes,
+        sandbox: node.sandbox,
     };
     let dump = Dump::open(node.ipc_dump.as_deref())?;
     let of_workers = sink.clone();
+    let (silence, clock) = (node.worker_silence_seconds, Arc::new(SystemClock));
     let make = move |index| WorkerProcess {
         index,
         program: program.clone(),
@@ -226,6 +230,8 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         setup: setup.clone(),
         sink: of_workers.clone(),
         dump: dump.clone(),
+        silence: Duration::from_secs(silence),
+        clock: clock.clone(),
     };
     Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink))
 }

@@ -17,7 +17,7 @@ use crate::base::{Clock, ErrorKind, Result};
 use crate::publish::presence::CameraStatuses;
 use crate::store::Store;
 use crate::wire::event::{Origin, rfc3339};
-use crate::wire::ipc::{ToNode, WorkerStats};
+use crate::wire::ipc::{Layer, SandboxReport, ToNode, WorkerStats};
 use crate::wire::status::CameraStatus;
 
 /// Between tries to commit while the disk is full or failing.
@@ -132,7 +132,7 @@ impl Sink {
                 }
                 // A commit whose sync failed may be there all the same once the database is opened anew.
                 Err(e) if complained && e.kind() == ErrorKind::Invalid => {
-                    tracing::info!(camera = report.camera.as_str(), event = report.id, "is stored already: {e}");
+                    tracing::info!(camera = report.place(), event = report.id, "is stored already: {e}");
                     return;
                 }
                 Err(e) => {
@@ -254,6 +254,15 @@ impl Sink {
         self.0.statuses.send_modify(|all| {
             all.remove(camera);
         });
+    }
+
+    /// Shows which layers of its sandbox a worker has.
+    pub(super) fn sandboxed(&self, index: usize, report: &SandboxReport) {
+        for layer in Layer::ALL {
+            let there = report.enforced.contains(&layer) && report.missing.iter().all(|(missing, _)| *missing != layer);
+            let labels = [("worker", index.to_string()), ("layer", layer.as_str().to_owned())];
+            gauge!(names::WORKER_SANDBOX, &labels).set(f64::from(u8::from(there)));
+        }
     }
 
     pub(super) fn worker_ready(&self, index: usize) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::outbound::Outbound;
+use super::pulse::{self, Pulse};
 use super::record::{RecordControl, RecordLoop};
 use super::stream::{Stream, StreamReport, Supervisor, decode_loop};
 use crate::app::camera::{CameraTask, SiteSettings};
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) ring_bytes: usize,
     pub(super) record: RecordConfig,
     pub(super) boot_id: String,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 enum TaskInput {
@@ -94,7 +96,7 @@ impl CameraRuntime {
 
         let recording = Arc::new(RecordControl::new(assignment.recording, hours(&assignment, &shared.site)));
         let worker = CameraWorker::new(&assignment, shared, record.clone(), recording.clone(), counts.clone())?;
-        threads.push(thread(&format!("task {id}"), move || worker.run(&inputs))?);
+        threads.push(shared.pulse.thread(&format!("task {id}"), &id, move || worker.run(&inputs))?);
 
         let (mailbox, camera, replaced) = (shared.mailbox.clone(), id.clone(), counts.clone());
         mailbox.add(id.clone());
@@ -104,7 +106,8 @@ impl CameraRuntime {
             }
         });
         let (name, stream, wanted) = (id.to_string(), detect.clone(), fps.clone());
-        threads.push(thread(&format!("decode {id}"), move || decode_loop(&name, &stream, &wanted, deliver))?);
+        let decode = move || decode_loop(&name, &stream, &wanted, deliver);
+        threads.push(shared.pulse.thread(&format!("decode {id}"), &id, decode)?);
 
         let health = Arc::new(Health::new(id.clone(), shared.outbound.clone()));
         let recorder = recorder(&id, record.as_ref().unwrap_or(&detect), record.is_some(), &recording, shared);
@@ -113,7 +116,8 @@ impl CameraRuntime {
         let mut receive = |role: StreamRole, settings: &StreamSettings, stream: &Arc<Stream>| -> Result<()> {
             let supervisor = supervisor(&id, role, settings, secrets, stream, shared);
             let health = health.clone();
-            threads.push(thread(&format!("receive {id}"), move || supervisor.run(|r| health.report(role, r)))?);
+            let receive = move || supervisor.run(|r| health.report(role, r));
+            threads.push(shared.pulse.thread(&format!("receive {id}"), &id, receive)?);
             Ok(())
         };
         receive(StreamRole::Detect, &assignment.detect, &detect)?;
@@ -369,6 +373,7 @@ impl CameraWorker {
 
     fn run(mut self, inputs: &Receiver<TaskInput>) {
         loop {
+            pulse::beat();
             match inputs.recv_timeout(Duration::from_millis(500)) {
                 Ok(TaskInput::Detected(seen)) => self.step(&seen.0, &seen.1),
                 Ok(TaskInput::Reconfigure(assignment)) => self.reconfigure(&assignment),

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::pulse;
 use crate::base::types::{AccessUnit, CameraState, Codec, FaultKind, Frame, StreamParams};
 use crate::base::{Clock, Stamp};
 use crate::config::StreamUrl;
@@ -142,6 +143,7 @@ impl Supervisor {
         let mut meter = RateMeter::default();
         let mut reported = Duration::ZERO;
         while !self.stream.stopping.load(Ordering::Relaxed) {
+            pulse::beat();
             let mut inputs = self.wait(connection.as_ref());
             if connection.as_ref().is_some_and(Connection::answered) {
                 inputs.insert(0, Input::Answered);
@@ -321,11 +323,12 @@ pub fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deli
     while !stream.stopping.load(Ordering::Relaxed) {
         if !stream.is_decoded() {
             decoder = None;
-            stream.wait_for_demand();
+            pulse::excused(|| stream.wait_for_demand());
             // What came meanwhile is nobody's.
             cursor = stream.ring.seek(Duration::MAX).unwrap_or(cursor);
             continue;
         }
+        pulse::beat();
         let unit = match stream.ring.read(cursor, Duration::from_millis(500)) {
             Read::Unit { unit, missed } => {
                 if cursor > 0 {
