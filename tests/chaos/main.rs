@@ -46,6 +46,9 @@ struct Options {
     /// The run fails when it takes longer
     #[arg(long, default_value_t = 180)]
     minutes: u64,
+    /// The wardwatch that runs the centre, for example a release build; the node is always of this build
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_wardwatch"))]
+    binary: PathBuf,
     /// Prints the plan and ends
     #[arg(long)]
     plan: bool,
@@ -90,7 +93,8 @@ impl Options {
     /// Whether `argument` is one of this suite, not of a test runner.
     fn names(argument: &str) -> bool {
         let name = argument.split('=').next().unwrap_or_default();
-        ["--seed", "--cycles", "--events", "--rate", "--minutes", "--plan", "--keep", "--help", "-h"].contains(&name)
+        ["--seed", "--cycles", "--events", "--rate", "--minutes", "--binary", "--plan", "--keep", "--help", "-h"]
+            .contains(&name)
     }
 }
 
@@ -132,7 +136,7 @@ fn suite(options: &Options) -> ExitCode {
     }
     say(&format!("seed {seed}, {} cycles, plan {}", plan.len(), &sha256(text.as_bytes())[..12]));
     listen_to_signals();
-    let mut post = Post::start(seed, options.rate, Duration::from_secs(options.minutes * 60));
+    let mut post = Post::start(options.binary.clone(), seed, options.rate, Duration::from_secs(options.minutes * 60));
     if options.keep {
         post.site.keep();
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use wardwatch::base::types::Phase;
+use wardwatch::base::types::{EventReport, Phase};
 
 use super::script::{Journal, Script, sha256};
 
@@ -31,6 +31,8 @@ pub struct Verdict {
     pub events: usize,
     pub committed: usize,
     pub ends_made: usize,
+    /// Events that the node told of itself: a worker that died.
+    pub system: usize,
     /// Commits that the node's log names.
     pub logged: usize,
     /// Reports that were in a socket when a worker or node was killed: the most of one kill, and in all.
@@ -66,15 +68,20 @@ impl Verdict {
 /// An event as the node has it.
 #[derive(Debug)]
 struct AtNode {
-    n: u64,
-    /// Its last report from the script.
-    k: usize,
+    /// Event and last report of the script; none for what the node says of itself.
+    said: Option<(u64, usize)>,
     revision: i64,
     phase: String,
     severity: String,
     snapshot: Option<String>,
     /// The node ended it on its worker's behalf.
     end_made: bool,
+}
+
+impl AtNode {
+    fn name(&self) -> String {
+        self.said.map_or_else(|| "of the node itself".to_owned(), |(n, _)| n.to_string())
+    }
 }
 
 /// Compares what is there. Both databases must be at rest.
@@ -124,15 +131,20 @@ fn node_events(
     said: &BTreeMap<u64, usize>,
     verdict: &mut Verdict,
 ) -> BTreeMap<String, AtNode> {
-    let mut events = BTreeMap::new();
+    let mut events: BTreeMap<String, AtNode> = BTreeMap::new();
     let all = rows(db, "SELECT id, revision, phase, severity, snapshot, report FROM event", |r| {
         Ok((r.get::<_, String>(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get::<_, String>(5)?))
     });
     for (id, revision, phase, severity, snapshot, report) in all {
-        let (n, k) = serde_json::from_str(&report).ok().and_then(|r| numbers(&r)).expect("the script's own report");
-        let reports = script.reports(n);
+        let report: Value = serde_json::from_str(&report).expect("JSON");
         let phase: String = phase;
-        let end_made = phase == Phase::Ended.as_str() && reports[k - 1].phase != Phase::Ended;
+        if report["kind"] == EventReport::SYSTEM {
+            verdict.system += 1;
+            events.insert(id, AtNode { said: None, revision, phase, severity, snapshot, end_made: false });
+            continue;
+        }
+        let (n, k) = numbers(&report).expect("the script's own report");
+        let end_made = phase == Phase::Ended.as_str() && script.reports(n)[k - 1].phase != Phase::Ended;
         if script.id(n) != id || said.get(&n).is_none_or(|most| *most < k) {
             verdict.wrong.push(format!("the node has report {k} of event {n}, which nobody said"));
         }
@@ -144,9 +156,9 @@ fn node_events(
             verdict.wrong.push(format!("event {n} is still open at the node"));
         }
         verdict.ends_made += usize::from(end_made);
-        events.insert(id, AtNode { n, k, revision, phase, severity, snapshot, end_made });
+        events.insert(id, AtNode { said: Some((n, k)), revision, phase, severity, snapshot, end_made });
     }
-    verdict.events = events.len();
+    verdict.events = events.len() - verdict.system;
     events
 }
 
@@ -162,7 +174,7 @@ fn node_is_empty(db: &Connection, verdict: &mut Verdict) {
 /// A socket keeps its order: of each life the node has the reports up to one point and none after it, and of the last
 /// life, which was not killed, all.
 fn nothing_vanished_before_the_node(journal: &Journal, at_node: &BTreeMap<String, AtNode>, verdict: &mut Verdict) {
-    let committed: BTreeMap<u64, usize> = at_node.values().map(|e| (e.n, e.k)).collect();
+    let committed: BTreeMap<u64, usize> = at_node.values().filter_map(|e| e.said).collect();
     for (number, life) in journal.lives.iter().enumerate() {
         let has = |(n, k): &(u64, usize)| committed.get(n).is_some_and(|most| most >= k);
         let taken = life.iter().rposition(has).map_or(0, |last| last + 1);
@@ -215,17 +227,22 @@ fn newest_agree(db: &Connection, script: &Script, at_node: &BTreeMap<String, AtN
         if revision != node.revision || phase != node.phase {
             verdict.lost.push(format!(
                 "event {}: the centre has revision {revision} ({phase}), the node {} ({})",
-                node.n, node.revision, node.phase
+                node.name(),
+                node.revision,
+                node.phase
             ));
         }
-        let picture = script.picture(node.n, node.k).map(|jpeg| sha256(&jpeg));
-        let wanted = (script.severity(node.n).as_str(), &picture);
+        let (picture, wanted) = match node.said {
+            Some((n, k)) => (script.picture(n, k).map(|jpeg| sha256(&jpeg)), script.severity(n).as_str()),
+            None => (None, node.severity.as_str()),
+        };
+        let wanted = (wanted, &picture);
         if (node.severity.as_str(), &node.snapshot) != wanted || (severity.as_str(), &snapshot) != wanted {
-            verdict.wrong.push(format!("event {} has another severity or picture than the script says", node.n));
+            verdict.wrong.push(format!("event {} has another severity or picture than the script says", node.name()));
         }
     }
     for id in missing {
-        verdict.lost.push(format!("event {}: the centre has never heard of it", at_node[id].n));
+        verdict.lost.push(format!("event {}: the centre has never heard of it ({id})", at_node[id].name()));
     }
 }
 
@@ -239,20 +256,22 @@ fn revisions_are_once(db: &Connection, at_node: &BTreeMap<String, AtNode>, verdi
     for (id, revision, seq, json, committed_ms) in all {
         verdict.centre_commits.push(committed_ms);
         let Some(node) = at_node.get(&id) else { continue };
-        let Some((n, k)) = serde_json::from_str(&json).ok().and_then(|r| numbers(&r)) else {
-            verdict.wrong.push(format!("revision {revision} of event {} cannot be read", node.n));
+        let Ok(json) = serde_json::from_str::<Value>(&json) else {
+            verdict.wrong.push(format!("revision {revision} of {id} cannot be read"));
             continue;
         };
         // Report k is revision k; the end that the node made itself repeats the last report under the next number.
         let its_end = node.end_made && revision == node.revision;
-        if n != node.n || k as i64 + i64::from(its_end) != revision {
-            verdict.doubled.push(format!("report {k} of event {n} stands as revision {revision} of {}", node.n));
+        if let (Some((n, _)), Some((said, k))) = (node.said, numbers(&json))
+            && (said != n || k as i64 + i64::from(its_end) != revision)
+        {
+            verdict.doubled.push(format!("report {k} of event {said} stands as revision {revision} of {id}"));
         }
         if !seqs.insert(seq) {
             verdict.doubled.push(format!("sequence number {seq} was given twice"));
         }
         if last.as_ref().is_some_and(|(of, before)| *of == id && *before >= seq) {
-            verdict.wrong.push(format!("event {}: sequence numbers do not grow with its revisions", node.n));
+            verdict.wrong.push(format!("event {}: sequence numbers do not grow with its revisions", node.name()));
         }
         if revision == 1 {
             begun.insert(id.clone());
@@ -261,7 +280,7 @@ fn revisions_are_once(db: &Connection, at_node: &BTreeMap<String, AtNode>, verdi
     }
     verdict.centre_commits.sort_unstable();
     for (id, node) in at_node.iter().filter(|(id, _)| !begun.contains(*id)) {
-        verdict.lost.push(format!("the beginning of event {} ({id})", node.n));
+        verdict.lost.push(format!("the beginning of event {} ({id})", node.name()));
     }
 }
 
@@ -283,7 +302,7 @@ fn pictures_are_whole(db: &Connection, snapshots: &Path, at_node: &BTreeMap<Stri
         if let Some(sha) = &node.snapshot
             && !came.contains(&(id.clone(), sha.clone()))
         {
-            verdict.lost.push(format!("the picture of event {}", node.n));
+            verdict.lost.push(format!("the picture of event {}", node.name()));
         }
     }
 }

@@ -12,11 +12,11 @@ use wardwatch::base::{Clock, Stamp};
 
 use super::oracle::Places;
 use super::plan::{Break, Fault, Kind, Side};
-use super::script::{CAMERAS, Journal};
+use super::script::{CAMERAS, Journal, KIND};
 use super::support::broker::Mosquitto;
 use super::support::onnx;
 use super::support::proxy::{Blow, Line, Proxy};
-use super::support::site::{Process, Site, children, metric, wardwatch};
+use super::support::site::{Process, Site, children, metric};
 use super::support::wait::until_or;
 use super::worker;
 
@@ -36,6 +36,7 @@ pub fn now_ms() -> i64 {
 
 pub struct Post {
     pub site: Site,
+    binary: PathBuf,
     broker: Mosquitto,
     node_line: Proxy,
     centre_line: Proxy,
@@ -53,7 +54,7 @@ pub struct Post {
 
 impl Post {
     /// Writes configuration and script and starts everything. After `limit` every wait fails.
-    pub fn start(seed: u64, rate: u64, limit: Duration) -> Self {
+    pub fn start(binary: PathBuf, seed: u64, rate: u64, limit: Duration) -> Self {
         let site = Site::new();
         let broker = Mosquitto::start("max_queued_messages 0\nmax_queued_bytes 67108864");
         let (node_line, centre_line) = (Proxy::start(broker.port), Proxy::start(broker.port));
@@ -76,6 +77,7 @@ impl Post {
         let (node, centre) = (None, None);
         let mut post = Self {
             site,
+            binary,
             broker,
             node_line,
             centre_line,
@@ -104,7 +106,7 @@ impl Post {
     }
 
     fn start_centre(&mut self) {
-        let mut command = wardwatch();
+        let mut command = Command::new(&self.binary);
         command.arg("run").arg("--config").arg(&self.centre_config).env_remove("RUST_LOG");
         self.centre_began_ms = now_ms();
         self.centre = Some(self.site.start(command, &self.centre_config));
@@ -190,7 +192,8 @@ impl Post {
 
     /// Waits until the centre has committed an event that began after `after_ms`; returns when it did.
     pub fn wait_for_recovery(&self, after_ms: i64) -> i64 {
-        let sql = format!("SELECT MIN(first_committed_ms) FROM event WHERE started_ms > {after_ms}");
+        let sql =
+            format!("SELECT MIN(first_committed_ms) FROM event WHERE started_ms > {after_ms} AND kind = '{KIND}'");
         let mut at = None;
         self.wait("an event that began after the fault is at the centre", || {
             at = self.site.number("centre/centre.db", &sql);
@@ -211,7 +214,9 @@ impl Post {
         let journal = self.site.path(worker::JOURNAL);
         self.wait("the script has said everything", || Journal::read(&journal).finished);
         let number = |sql: &str| self.site.number("node/node.db", sql);
-        self.wait("every event has ended", || number("SELECT COUNT(*) FROM event WHERE phase <> 'ended'") == Some(0));
+        self.wait("every event has ended", || {
+            number("SELECT COUNT(*) FROM event WHERE phase <> 'ended' AND camera <> ''") == Some(0)
+        });
         self.wait("everything is receipted", || number("SELECT COUNT(*) FROM outbox") == Some(0));
         metric(self.site.centre_port, "wardwatch_centre_committed_total{kind=\"event\"}").unwrap_or(0.0) as usize
     }

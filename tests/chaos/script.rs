@@ -16,6 +16,8 @@ use wardwatch::base::types::{CameraId, EventReport, PathPoint, Phase, Severity, 
 use super::plan::Random;
 
 pub const CAMERAS: [&str; 3] = ["ngo-1", "ngo-2", "ngo-3"];
+/// The kind of every scripted event.
+pub const KIND: &str = "intrusion";
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 240;
 /// Different pictures; a comment in each copy makes it one of its own.
@@ -93,10 +95,11 @@ impl Script {
         let x = (n % 10) as f32 / 10.0;
         let report = EventReport {
             id: self.id(n),
-            camera: camera(n),
+            camera: Some(camera(n)),
             model: "script@00000000".into(),
             rule: "vao".into(),
-            kind: "intrusion".into(),
+            kind: KIND.into(),
+            message: None,
             phase: said.phase,
             severity: self.severity(n),
             started_at,
@@ -120,6 +123,7 @@ impl Script {
             bbox: RelativeBox { left: x, top: 0.2, right: x + 0.1, bottom: 0.6 },
             path: vec![PathPoint { seconds: 0.0, at: Point::new(x, 0.6) }],
             snapshot: info,
+            clip: None,
             config_revision: 1,
         };
         (report, if said.picture { picture.unwrap_or_default() } else { Bytes::new() })

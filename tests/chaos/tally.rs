@@ -86,7 +86,7 @@ impl Tally {
         line(String::new());
         line(format!(
             "events: {} said, {} at the node; reports: {} said, {} committed, {} cut off in a socket by a kill (at most {} by \
-             one); {} ends made by the node; {} commits in its log",
+             one); {} ends made by the node, {} events of its own; {} commits in its log",
             verdict.said_events,
             verdict.events,
             verdict.said,
@@ -94,6 +94,7 @@ impl Tally {
             verdict.cut,
             verdict.cut_at_once,
             verdict.ends_made,
+            verdict.system,
             verdict.logged
         ));
         line(format!("at the centre: {} revisions, {} pictures", verdict.revisions, verdict.pictures));

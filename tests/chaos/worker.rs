@@ -11,7 +11,7 @@ use bytes::Bytes;
 use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::{CameraHealth, CameraState, Codec};
 use wardwatch::base::{Clock, Stamp};
-use wardwatch::wire::ipc::{self, Decoder, PROTOCOL, ToNode, ToWorker};
+use wardwatch::wire::ipc::{self, Decoder, PROTOCOL, SandboxReport, ToNode, ToWorker, WorkerStats};
 
 use super::script::{Journal, JournalWriter, Script, camera};
 
@@ -27,6 +27,7 @@ pub const ENOUGH: &str = "enough";
 /// Events after each other, and then a pause.
 const BURST: u64 = 20;
 const LULL: Duration = Duration::from_millis(250);
+const BEAT: Duration = Duration::from_secs(1);
 /// An event's later reports come so many events after its start.
 const UPDATE_AFTER: u64 = 2;
 const END_AFTER: u64 = 4;
@@ -69,7 +70,8 @@ pub fn run(socket: &Path) -> std::io::Result<()> {
         step: Duration::from_micros(1_000_000 / rate.max(1)),
     };
     teller.send(&ToNode::Hello { protocol: PROTOCOL, pid: std::process::id() }, &[])?;
-    teller.send(&ToNode::Ready { model: "script@00000000".into(), provider: "script".into() }, &[])?;
+    let sandbox = SandboxReport::default();
+    teller.send(&ToNode::Ready { model: "script@00000000".into(), provider: "script".into(), sandbox }, &[])?;
     teller.tell(&orders)
 }
 
@@ -111,7 +113,13 @@ impl Teller {
     fn tell(&mut self, orders: &Receiver<Order>) -> std::io::Result<()> {
         let mut assigned = 0;
         let mut finished = false;
+        let mut beaten = SystemClock.now();
         loop {
+            // A worker that says nothing is taken for hung.
+            if SystemClock.now().since(beaten) >= BEAT {
+                beaten = SystemClock.now();
+                self.send(&ToNode::Stats(WorkerStats::default()), &[])?;
+            }
             let pause = if self.next.is_multiple_of(BURST) { self.step + LULL } else { self.step };
             match orders.recv_timeout(pause) {
                 Ok(Order::Assign(camera)) => {
