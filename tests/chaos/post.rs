@@ -38,6 +38,7 @@ pub struct Post {
     pub site: Site,
     binary: PathBuf,
     broker: Mosquitto,
+    broker_is_up: bool,
     node_line: Proxy,
     centre_line: Proxy,
     node: Option<Process>,
@@ -79,6 +80,7 @@ impl Post {
             site,
             binary,
             broker,
+            broker_is_up: true,
             node_line,
             centre_line,
             node,
@@ -153,7 +155,10 @@ impl Post {
     /// Breaks something; returns when, in UTC milliseconds.
     pub fn inject(&mut self, fault: &Fault) -> i64 {
         match (fault.kind, fault.how) {
-            (Kind::Broker, _) => self.broker.kill(),
+            (Kind::Broker, _) => {
+                self.broker.kill();
+                self.broker_is_up = false;
+            }
             (Kind::Node, _) => {
                 if let Some(mut node) = self.node.take() {
                     node.kill();
@@ -174,7 +179,10 @@ impl Post {
     /// Ends a fault: what was killed is started, a line is whole.
     pub fn mend(&mut self, fault: &Fault) {
         match (fault.kind, fault.how) {
-            (Kind::Broker, _) if !self.broker.is_up() => self.broker.go(),
+            (Kind::Broker, _) if !self.broker_is_up => {
+                self.broker.go();
+                self.broker_is_up = true;
+            }
             (Kind::Node, _) if self.node.is_none() => self.start_node(),
             (Kind::Centre, _) if self.centre.is_none() => self.start_centre(),
             (Kind::Link, Some((_, side))) => self.lines(side).into_iter().for_each(|line| line.set(Line::Whole)),
@@ -233,6 +241,14 @@ impl Post {
             centre_db: self.site.path("centre/centre.db"),
             snapshots: self.site.path("centre/snapshots"),
             journal: self.site.path(worker::JOURNAL),
+        }
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.site.keep();
         }
     }
 }

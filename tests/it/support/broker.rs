@@ -52,11 +52,6 @@ impl Mosquitto {
         });
     }
 
-    /// Whether it runs.
-    pub fn is_up(&self) -> bool {
-        self.child.is_some()
-    }
-
     /// kill -9.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -11,4 +11,5 @@ pub mod segments;
 pub mod site;
 pub mod stimulus;
 pub mod torn;
+pub mod trace;
 pub mod wait;

@@ -60,14 +60,17 @@ pub struct Proxy {
 impl Proxy {
     /// Passes connections on to `target` on loopback, which may be away.
     pub fn start(target: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
         let port = listener.local_addr().expect("bound").port();
         let (state, seen) = watch::channel(State::default());
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
+        // A runtime of its own, so that a blocking test can break lines too.
         let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
                 tokio::select! {
                     () = accept(listener, target, seen) => {}
                     () = stopped.notified() => {}

@@ -43,7 +43,8 @@ impl Site {
         Self { dir, node_port: free_port(), centre_port: free_port() }
     }
 
-    /// Leaves the directory where it is, for a look after a failure.
+    /// Leaves the directory where it is, for a look after a failure of the fault suite.
+    #[allow(dead_code)]
     pub fn keep(&mut self) {
         self.dir.disable_cleanup(true);
     }
