@@ -4,6 +4,7 @@ pub mod camera;
 pub mod centre;
 pub mod check;
 pub mod demo;
+pub mod enrol;
 pub mod environment;
 pub mod node;
 pub mod probe;

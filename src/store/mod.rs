@@ -5,6 +5,7 @@
 
 mod ballast;
 mod commit;
+pub mod delivery;
 mod outbox;
 pub mod reader;
 mod recording;

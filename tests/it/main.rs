@@ -14,6 +14,7 @@ mod docs;
 mod event;
 mod ingest;
 mod isolation;
+mod link;
 mod mishaps;
 mod order;
 mod probe;

@@ -7,6 +7,7 @@ pub mod onnx;
 pub mod post;
 pub mod proxy;
 pub mod rtsp;
+pub mod s3;
 pub mod segments;
 pub mod site;
 pub mod stimulus;
