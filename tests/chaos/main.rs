@@ -5,6 +5,7 @@
 //! and that worker, so that both can be killed as processes.
 
 mod oracle;
+mod outage;
 mod plan;
 mod post;
 mod script;
@@ -20,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use outage::Missing;
 use plan::{Cycle, Kind};
 use post::{INTERRUPTED, Post, now_ms};
 use script::{Script, sha256};
@@ -49,6 +51,12 @@ struct Options {
     /// The wardwatch that runs the centre, for example a release build; the node is always of this build
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_wardwatch"))]
     binary: PathBuf,
+    /// Instead of faults: this is away for 72 hours (by a clock that is put forward) while events come
+    #[arg(long, value_enum, value_delimiter = ',')]
+    outage: Vec<Missing>,
+    /// Disk for pictures in an outage
+    #[arg(long, default_value_t = 16)]
+    quota_mb: u64,
     /// Prints the plan and ends
     #[arg(long)]
     plan: bool,
@@ -70,6 +78,8 @@ enum RoleCommand {
         #[arg(long)]
         socket: PathBuf,
     },
+    #[command(hide = true)]
+    OutageNode(outage::NodeArguments),
 }
 
 /// What `cargo test` runs: three faults of each kind.
@@ -77,7 +87,7 @@ const SMALL: [&str; 9] = ["chaos", "--seed", "7", "--cycles", "15", "--events", 
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let ours = |a: &String| ["node", "worker"].contains(&a.as_str()) || Options::names(a);
+    let ours = |a: &String| ["node", "worker", "outage-node"].contains(&a.as_str()) || Options::names(a);
     if arguments.iter().any(ours) {
         return run(Options::parse());
     }
@@ -93,8 +103,21 @@ impl Options {
     /// Whether `argument` is one of this suite, not of a test runner.
     fn names(argument: &str) -> bool {
         let name = argument.split('=').next().unwrap_or_default();
-        ["--seed", "--cycles", "--events", "--rate", "--minutes", "--binary", "--plan", "--keep", "--help", "-h"]
-            .contains(&name)
+        [
+            "--seed",
+            "--cycles",
+            "--events",
+            "--rate",
+            "--minutes",
+            "--binary",
+            "--outage",
+            "--quota-mb",
+            "--plan",
+            "--keep",
+            "--help",
+            "-h",
+        ]
+        .contains(&name)
     }
 }
 
@@ -108,6 +131,11 @@ fn run(options: Options) -> ExitCode {
             exit(ran.map_err(|e| e.to_string()))
         }
         Some(RoleCommand::Worker { socket }) => exit(worker::run(&socket).map_err(|e| e.to_string())),
+        Some(RoleCommand::OutageNode(arguments)) => {
+            outage::node(arguments);
+            ExitCode::SUCCESS
+        }
+        None if !options.outage.is_empty() => outages(&options, true),
         None => suite(&options),
     }
 }
@@ -124,6 +152,17 @@ fn exit(result: Result<(), String>) -> ExitCode {
 
 pub fn say(text: &str) {
     writeln!(std::io::stdout(), "{text}").ok();
+}
+
+fn outages(options: &Options, timed: bool) -> ExitCode {
+    let mut all = ExitCode::SUCCESS;
+    for missing in &options.outage {
+        for broken in outage::run(&options.binary, *missing, options.events, options.quota_mb, timed) {
+            say(&format!("BROKEN: {broken}"));
+            all = ExitCode::FAILURE;
+        }
+    }
+    all
 }
 
 fn suite(options: &Options) -> ExitCode {
