@@ -30,3 +30,4 @@ mod store;
 mod tidy;
 mod torn;
 mod track;
+mod watchdog;
