@@ -316,6 +316,14 @@ impl Store {
         self.handle.call(|node| node.depths()).await
     }
 
+    /// Whether the thread answers and could commit: takes the write lock and gives it back. Reading would say nothing, it
+    /// goes on while commits are blocked.
+    ///
+    /// Errors: `Timeout` when something else keeps the database locked.
+    pub async fn heartbeat(&self) -> Result<()> {
+        self.handle.call(|node| sqlite::heartbeat(&mut node.connection)).await
+    }
+
     /// Forgets ended, wholly receipted events last updated before `before_ms` (UTC), gives free pages back to the file
     /// system and keeps room back again if there is plenty; returns how many events. To be called now and then.
     pub async fn prune(&self, before_ms: i64) -> Result<usize> {

@@ -32,3 +32,4 @@ mod store;
 mod tidy;
 mod torn;
 mod track;
+mod watchdog;
