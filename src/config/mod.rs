@@ -19,7 +19,7 @@ use crate::base::{Error, ErrorKind, Result};
 
 pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
 pub use record::{RecordConfig, RecordingConfig, RecordingMode};
-pub use rule::{KeyError, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
+pub use rule::{KeyError, Roll, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};
 pub use site::{
     BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, SnapshotConfig, TrackConfig,

@@ -41,11 +41,15 @@ pub struct RecordingConfig {
     pub keep_days: f32,
     /// The camera's files may take this much disk; the oldest leave.
     pub max_gb: Option<f32>,
+    /// Older clips of events leave, unless they are held or the centre still waits for them.
+    pub keep_clips_days: f32,
+    /// The camera's clips may take this much disk; the oldest leave.
+    pub max_clips_gb: Option<f32>,
 }
 
 impl Default for RecordingConfig {
     fn default() -> Self {
-        Self { mode: RecordingMode::Off, keep_days: 7.0, max_gb: None }
+        Self { mode: RecordingMode::Off, keep_days: 7.0, max_gb: None, keep_clips_days: 30.0, max_clips_gb: None }
     }
 }
 
@@ -74,11 +78,16 @@ pub(super) fn record(doc: &Document, raw: Option<RawRecord>, state_dir: &Path) -
 pub(super) fn recording(doc: &Document, raw: Option<Spanned<RecordingConfig>>) -> Result<RecordingConfig> {
     let Some(raw) = raw else { return Ok(RecordingConfig::default()) };
     let r = raw.get_ref();
-    if !(0.01..=3650.0).contains(&r.keep_days) {
-        return Err(doc.error(Some(doc.key_span(&raw.span(), "keep_days")), "keep_days must be between 0.01 and 3650"));
+    for (key, days) in [("keep_days", r.keep_days), ("keep_clips_days", r.keep_clips_days)] {
+        if !(0.01..=3650.0).contains(&days) {
+            return Err(doc.error(Some(doc.key_span(&raw.span(), key)), format!("{key} must be between 0.01 and 3650")));
+        }
     }
-    if r.max_gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
-        return Err(doc.error(Some(doc.key_span(&raw.span(), "max_gb")), "max_gb must be between 0.01 and 1000000"));
+    for (key, gb) in [("max_gb", r.max_gb), ("max_clips_gb", r.max_clips_gb)] {
+        if gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
+            let message = format!("{key} must be between 0.01 and 1000000");
+            return Err(doc.error(Some(doc.key_span(&raw.span(), key)), message));
+        }
     }
     Ok(raw.into_inner())
 }
