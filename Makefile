@@ -1,10 +1,10 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test
+.PHONY: help setup demo test chaos-recording bench-record
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: ## fetches what is not in the repository: Debian packages, ONNX Runtime, the detector, a street clip
 	@scripts/setup.sh
@@ -16,3 +16,9 @@ test: setup ## format, lints, all tests: what CI runs
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+
+chaos-recording: setup ## recording under faults: kill -9, cameras that stall, a stop; about 10 minutes; ARGS="kills --seed 7 --rounds 12"
+	cargo test --test recording-faults -- $(ARGS)
+
+bench-record: setup ## what recording alone costs a camera, beside ffmpeg -c copy; 4 minutes on a quiet machine
+	cargo test --release --test recording-faults -- cpu $(ARGS)

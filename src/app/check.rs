@@ -6,9 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::camera::load_cameras;
+use super::sandbox;
 use crate::base::{Error, ErrorKind, Result};
-use crate::config::{BrokerConfig, MqttConfig, NodeConfig, Sharing, WardwatchConfig, load_site};
+use crate::config::{BrokerConfig, MqttConfig, NodeConfig, Sandbox, Sharing, WardwatchConfig, load_site};
 use crate::detect::Detector;
+use crate::wire::ipc::SandboxReport;
 
 /// Free space below which a check fails: snapshots and the outbox need room to breathe.
 const MIN_FREE_BYTES: u64 = 1 << 30;
@@ -79,6 +81,8 @@ type Say<'a> = dyn FnMut(&str, Outcome) -> Result<()> + 'a;
 fn check_node(site: &WardwatchConfig, node: &NodeConfig, say: &mut Say<'_>) -> Result<()> {
     let detector = Detector::load(&site.detect).map(|d| format!("{} on {}", d.model(), d.provider()));
     say("detector", outcome(detector))?;
+    let policy = sandbox::Policy::of_worker(&site.detect, &node.record.dir);
+    say("sandbox", shut_in(node.sandbox, sandbox::rehearse(&policy)))?;
     say("node's disk", outcome(disk(&node.state_dir)))?;
     say("node's port", outcome(port(&node.listen.to_string())))?;
     let document = match load_cameras(&node.cameras, &site.detect) {
@@ -115,6 +119,20 @@ fn check_node(site: &WardwatchConfig, node: &NodeConfig, say: &mut Say<'_>) -> R
         say(&what, outcome)?;
     }
     Ok(())
+}
+
+fn shut_in(wanted: Sandbox, rehearsed: Result<SandboxReport>) -> Outcome {
+    match rehearsed {
+        _ if wanted == Sandbox::Off => Outcome::Warning("switched off; workers may do whatever their user may".into()),
+        Err(e) => Outcome::Bad(e),
+        Ok(report) if report.missing.is_empty() => Outcome::Good(report.describe()),
+        Ok(report) if wanted == Sandbox::Require && report.missing.iter().any(|(layer, _)| layer.is_required()) => {
+            let error =
+                Error::new(ErrorKind::Unavailable, format!("not all of it can be had here: {}", report.describe()));
+            Outcome::Bad(error.hint("use a newer kernel, or sandbox = \"best_effort\""))
+        }
+        Ok(report) => Outcome::Warning(report.describe()),
+    }
 }
 
 fn media() -> Result<String> {

@@ -10,6 +10,7 @@ pub mod probe;
 pub mod recordings;
 pub mod replay;
 pub mod run;
+pub mod sandbox;
 pub mod telemetry;
 pub mod worker;
 

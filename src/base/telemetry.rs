@@ -24,10 +24,18 @@ pub const RECORD_BYTES: &str = "wardwatch_record_bytes_total";
 pub const RECORD_SEGMENTS: &str = "wardwatch_record_segments_total";
 /// Times without recording that began. Labels `camera`, `reason`.
 pub const RECORD_GAPS: &str = "wardwatch_record_gaps_total";
+/// 1 while the machine's clock seems to have leapt ahead, and recordings are not deleted for their age.
+pub const CLOCK_DOUBTFUL: &str = "wardwatch_clock_doubtful";
 /// 1 for the state a camera is in, 0 for the others. Labels `camera`, `state`.
 pub const CAMERA_STATE: &str = "wardwatch_camera_state";
 /// Workers started again after they died.
 pub const WORKER_RESTARTS: &str = "wardwatch_worker_restarts_total";
+/// Workers ended by the node. Label `reason` (`hang`, `memory`).
+pub const WORKER_KILLS: &str = "wardwatch_worker_kills_total";
+/// Resident memory of a worker. Label `worker`.
+pub const WORKER_MEMORY: &str = "wardwatch_worker_memory_bytes";
+/// 1 for each layer of the sandbox that a worker has. Labels `worker`, `layer`.
+pub const WORKER_SANDBOX: &str = "wardwatch_worker_sandbox";
 /// Seconds of one inference.
 pub const INFERENCE_SECONDS: &str = "wardwatch_inference_seconds";
 /// Rows that the centre has not receipted. Label `state` (`pending`, `sent`, `parked`).

@@ -329,13 +329,17 @@ pub struct SnapshotInfo {
 pub struct EventReport {
     /// UUID: version 7 live, derived from the input in replay.
     pub id: String,
-    pub camera: CameraId,
-    /// Name and first eight hex digits of the model that saw it, `yolox-nano@615e2661`.
+    /// None: it concerns the node itself (kind `system`).
+    pub camera: Option<CameraId>,
+    /// Name and first eight hex digits of the model that saw it, `yolox-nano@615e2661`; empty if none did.
     pub model: String,
     /// The rule's name in the cameras document.
     pub rule: String,
-    /// The rule's kind: `intrusion`, `line_crossing`, `loitering`.
+    /// The rule's kind: `intrusion`, `line_crossing`, `loitering`; or [`EventReport::SYSTEM`].
     pub kind: String,
+    /// What it is in words, where the fields do not say it all.
+    #[serde(default)]
+    pub message: Option<Text>,
     pub phase: Phase,
     pub severity: Severity,
     pub started_at: Stamp,
@@ -352,6 +356,7 @@ pub struct EventReport {
     pub zones: Vec<Zone>,
     pub line: Option<NamedLine>,
     pub direction: Option<Direction>,
+    /// Empty if no object took part.
     pub label: Label,
     /// Best score so far.
     pub score: f32,
@@ -367,6 +372,23 @@ pub struct EventReport {
     pub clip: Option<ClipInfo>,
     /// Revision of the cameras document in force.
     pub config_revision: u64,
+}
+
+impl EventReport {
+    /// The kind of events that the node tells of itself.
+    pub const SYSTEM: &'static str = "system";
+
+    /// Its camera's id, or `-` for the node, for logs.
+    pub fn place(&self) -> &str {
+        self.camera.as_ref().map_or("-", CameraId::as_str)
+    }
+}
+
+/// What officers, residents or technicians read, in both languages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    pub vi: String,
+    pub en: String,
 }
 
 /// A JPEG made for an event.

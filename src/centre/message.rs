@@ -48,7 +48,7 @@ pub fn understand(ward: &str, topic: &str, payload: Bytes, properties: &[(String
     match topic::parse(ward, topic).ok_or(Reason::Topic)? {
         Topic::NodeStatus { node } => Ok(Item::Node { node, status: status(&payload)? }),
         Topic::CameraStatus { node, camera } => Ok(Item::Camera { node, camera, status: status(&payload)? }),
-        Topic::Event { node, camera } => event(ward, node, &camera, payload),
+        Topic::Event { node, camera } => event(ward, node, camera.as_ref(), payload),
         Topic::Snapshot { node, camera, event } => snapshot(node, camera, event, payload, properties),
     }
 }
@@ -64,7 +64,7 @@ fn status<T: DeserializeOwned>(payload: &[u8]) -> Result<Option<T>, Reason> {
     if payload.is_empty() { Ok(None) } else { json(payload, MAX_STATUS).map(Some) }
 }
 
-fn event(ward: &str, node: String, camera: &CameraId, payload: Bytes) -> Result<Item, Reason> {
+fn event(ward: &str, node: String, camera: Option<&CameraId>, payload: Bytes) -> Result<Item, Reason> {
     let event: Event = json(&payload, event::MAX_BYTES)?;
     let hash_sound = event.snapshot.as_ref().is_none_or(|s| is_sha256(&s.sha256));
     if event.schema != event::SCHEMA || !is_event_id(&event.id) || event.revision == 0 || !hash_sound {
@@ -74,7 +74,7 @@ fn event(ward: &str, node: String, camera: &CameraId, payload: Bytes) -> Result<
     if event.seq > i64::MAX as u64 {
         return Err(Reason::Malformed);
     }
-    if event.ward != ward || event.node != node || event.camera != camera.as_str() {
+    if event.ward != ward || event.node != node || event.camera.as_deref() != camera.map(CameraId::as_str) {
         return Err(Reason::Mismatch);
     }
     let time = |text: &str| parse_rfc3339(text).map_err(|_| Reason::Malformed);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
-use super::record::{self, RecordingConfig};
+use super::record::{self, RawRecording, RecordingConfig};
 use super::rule::{self, KeyError, RuleCheck, RuleConfig, ScheduleConfig};
 use super::secret::{RawUrl, Secret, StreamUrl};
 use crate::base::Result;
@@ -107,7 +107,7 @@ struct RawCamera {
     sharing: Sharing,
     detect: RawStream,
     record: Option<RawStream>,
-    recording: Option<Spanned<RecordingConfig>>,
+    recording: Option<Spanned<RawRecording>>,
     #[serde(default)]
     mask: Vec<RawMask>,
     #[serde(default)]
@@ -230,7 +230,7 @@ fn camera(doc: &Document, raw: RawCamera, schedules: &[ScheduleConfig], check: R
         sharing: raw.sharing,
         detect: stream(doc, &id, raw.detect)?,
         record: raw.record.map(|r| stream(doc, &id, r)).transpose()?,
-        recording: record::recording(doc, raw.recording).map_err(|e| e.camera(&id))?,
+        recording: record::recording(doc, raw.recording, schedules).map_err(|e| e.camera(&id))?,
         detect_fps,
         masks,
         zones,

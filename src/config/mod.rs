@@ -22,7 +22,7 @@ pub use record::{RecordConfig, RecordingConfig, RecordingMode};
 pub use rule::{KeyError, Roll, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};
 pub use site::{
-    BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, SnapshotConfig, TrackConfig,
+    BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, Sandbox, SnapshotConfig, TrackConfig,
     WardwatchConfig, load_site,
 };
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
+use super::rule::ScheduleConfig;
 use crate::base::Result;
 
 /// `[record]`: the same for all cameras of a node.
@@ -17,6 +18,13 @@ pub struct RecordConfig {
     pub segment_seconds: u32,
     /// This much of the disk stays free of recordings: the oldest leave.
     pub disk_floor_bytes: u64,
+}
+
+impl RecordConfig {
+    /// Where clips lie: on the disk of the recordings, under a name that no camera can have.
+    pub fn clips_dir(&self) -> PathBuf {
+        self.dir.join(".clips")
+    }
 }
 
 /// What of a camera's stream goes to disk.
@@ -33,10 +41,11 @@ pub enum RecordingMode {
 }
 
 /// `[camera.recording]`
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordingConfig {
     pub mode: RecordingMode,
+    /// When `mode` is in force; nothing is recorded outside of it. `None`: always.
+    pub schedule: Option<ScheduleConfig>,
     /// Older files leave, unless they are held.
     pub keep_days: f32,
     /// The camera's files may take this much disk; the oldest leave.
@@ -49,8 +58,27 @@ pub struct RecordingConfig {
 
 impl Default for RecordingConfig {
     fn default() -> Self {
-        Self { mode: RecordingMode::Off, keep_days: 7.0, max_gb: None, keep_clips_days: 30.0, max_clips_gb: None }
+        Self {
+            mode: RecordingMode::Off,
+            schedule: None,
+            keep_days: 7.0,
+            max_gb: None,
+            keep_clips_days: 30.0,
+            max_clips_gb: None,
+        }
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRecording {
+    #[serde(default)]
+    mode: RecordingMode,
+    schedule: Option<String>,
+    keep_days: Option<f32>,
+    max_gb: Option<f32>,
+    keep_clips_days: Option<f32>,
+    max_clips_gb: Option<f32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -74,20 +102,41 @@ pub(super) fn record(doc: &Document, raw: Option<RawRecord>, state_dir: &Path) -
     })
 }
 
-/// `raw` validated.
-pub(super) fn recording(doc: &Document, raw: Option<Spanned<RecordingConfig>>) -> Result<RecordingConfig> {
-    let Some(raw) = raw else { return Ok(RecordingConfig::default()) };
-    let r = raw.get_ref();
-    for (key, days) in [("keep_days", r.keep_days), ("keep_clips_days", r.keep_clips_days)] {
-        if !(0.01..=3650.0).contains(&days) {
-            return Err(doc.error(Some(doc.key_span(&raw.span(), key)), format!("{key} must be between 0.01 and 3650")));
-        }
-    }
-    for (key, gb) in [("max_gb", r.max_gb), ("max_clips_gb", r.max_clips_gb)] {
+/// `raw` validated; `schedules` are those of the document.
+pub(super) fn recording(
+    doc: &Document,
+    raw: Option<Spanned<RawRecording>>,
+    schedules: &[ScheduleConfig],
+) -> Result<RecordingConfig> {
+    let default = RecordingConfig::default();
+    let Some(raw) = raw else { return Ok(default) };
+    let (span, raw) = (raw.span(), raw.into_inner());
+    let at = |key: &str, text: String| doc.error(Some(doc.key_span(&span, key)), text);
+    let days = |key: &str, value: Option<f32>, default: f32| match value.unwrap_or(default) {
+        days if (0.01..=3650.0).contains(&days) => Ok(days),
+        _ => Err(at(key, format!("{key} must be between 0.01 and 3650"))),
+    };
+    let keep_days = days("keep_days", raw.keep_days, default.keep_days)?;
+    let keep_clips_days = days("keep_clips_days", raw.keep_clips_days, default.keep_clips_days)?;
+    for (key, gb) in [("max_gb", raw.max_gb), ("max_clips_gb", raw.max_clips_gb)] {
         if gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
-            let message = format!("{key} must be between 0.01 and 1000000");
-            return Err(doc.error(Some(doc.key_span(&raw.span(), key)), message));
+            return Err(at(key, format!("{key} must be between 0.01 and 1000000")));
         }
     }
-    Ok(raw.into_inner())
+    let named = |name: String| {
+        let found = schedules.iter().find(|s| s.name == name).cloned();
+        found.ok_or_else(|| {
+            at("schedule", format!("the recording names schedule `{name}`, which does not exist"))
+                .hint("add a [[schedule]] of that name at the top of the document")
+        })
+    };
+    let schedule = raw.schedule.map(named).transpose()?;
+    Ok(RecordingConfig {
+        mode: raw.mode,
+        schedule,
+        keep_days,
+        max_gb: raw.max_gb,
+        keep_clips_days,
+        max_clips_gb: raw.max_clips_gb,
+    })
 }

@@ -39,6 +39,19 @@ pub enum Provider {
     Cuda,
 }
 
+/// How a worker is shut in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// As far as the kernel allows; the log and the metrics say how far.
+    #[default]
+    BestEffort,
+    /// A worker that cannot be shut in does not start.
+    Require,
+    /// Not at all.
+    Off,
+}
+
 /// `[detect]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -170,6 +183,11 @@ pub struct NodeConfig {
     pub receipt_timeout_seconds: u64,
     /// An ended and receipted event is forgotten here after so many days; the centre has it.
     pub keep_events_days: u32,
+    /// Memory of its own after which a worker is ended and started again.
+    pub worker_memory_bytes: u64,
+    /// A worker of which nothing is heard for this long, or one thread of which hangs, is ended and started again.
+    pub worker_silence_seconds: u64,
+    pub sandbox: Sandbox,
     /// For developers: every worker message as JSON lines.
     pub ipc_dump: Option<PathBuf>,
     /// `[record]`
@@ -231,6 +249,12 @@ struct RawNode {
     receipt_timeout_seconds: Spanned<u64>,
     #[serde(default = "default_keep_events")]
     keep_events_days: Spanned<u32>,
+    #[serde(default = "default_worker_memory")]
+    worker_memory_mb: Spanned<u64>,
+    #[serde(default = "default_worker_silence")]
+    worker_silence_seconds: Spanned<u64>,
+    #[serde(default)]
+    sandbox: Sandbox,
     ipc_dump: Option<PathBuf>,
     mqtt: Option<Spanned<MqttConfig>>,
 }
@@ -257,6 +281,14 @@ fn default_quota_mb() -> u64 {
 
 fn default_keep_events() -> Spanned<u32> {
     Spanned::new(0..0, 30)
+}
+
+fn default_worker_memory() -> Spanned<u64> {
+    Spanned::new(0..0, 1024)
+}
+
+fn default_worker_silence() -> Spanned<u64> {
+    Spanned::new(0..0, 15)
 }
 
 fn default_receipt_timeout() -> Spanned<u64> {
@@ -350,6 +382,13 @@ fn node(doc: &Document, raw: Spanned<RawNode>, record: Option<RawRecord>, embedd
     if !(1..=3650).contains(raw.keep_events_days.get_ref()) {
         return Err(doc.error(Some(raw.keep_events_days.span()), "keep_events_days must be between 1 and 3650"));
     }
+    if !(64..=65536).contains(raw.worker_memory_mb.get_ref()) {
+        return Err(doc.error(Some(raw.worker_memory_mb.span()), "worker_memory_mb must be between 64 and 65536"));
+    }
+    if !(5..=600).contains(raw.worker_silence_seconds.get_ref()) {
+        let span = raw.worker_silence_seconds.span();
+        return Err(doc.error(Some(span), "worker_silence_seconds must be between 5 and 600"));
+    }
     if raw.name.get_ref() == "centre" {
         return Err(doc
             .error(Some(raw.name.span()), "no node may be called `centre`: the command centre's topics are")
@@ -367,6 +406,9 @@ fn node(doc: &Document, raw: Spanned<RawNode>, record: Option<RawRecord>, embedd
         snapshot_quota_bytes: raw.snapshot_quota_mb << 20,
         receipt_timeout_seconds: raw.receipt_timeout_seconds.into_inner(),
         keep_events_days: raw.keep_events_days.into_inner(),
+        worker_memory_bytes: raw.worker_memory_mb.into_inner() << 20,
+        worker_silence_seconds: raw.worker_silence_seconds.into_inner(),
+        sandbox: raw.sandbox,
         ipc_dump: raw.ipc_dump.map(|p| doc.resolve(&p)),
         mqtt: mqtt(doc, "node", span, raw.mqtt, embedded)?,
     })

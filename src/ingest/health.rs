@@ -33,7 +33,7 @@ pub enum Input {
     Frame,
     /// The connection ended, or could not be made.
     Fault(Fault),
-    /// The TCP probe that was asked for found the address open or not.
+    /// The probe that was asked for got an answer or not.
     Probed(bool),
 }
 
@@ -44,7 +44,7 @@ pub enum Action {
     Connect,
     /// Close the one there is.
     Disconnect,
-    /// Try a TCP connection to the camera's port and say whether it opens.
+    /// Ask the camera for a sign of life and say whether one came.
     Probe,
     /// State or fault changed: tell the node.
     Report,
@@ -60,7 +60,7 @@ pub const UNDECODABLE: Duration = Duration::from_secs(15);
 /// Before the next try with a refused password, by how often it was refused: a camera that is just starting refuses
 /// once, and cameras lock an account that is tried a few times in half an hour.
 pub const AUTH_RETRY: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900)];
-/// Between TCP probes of an address that is down.
+/// Between probes of a camera that is away, at most.
 pub const PROBE_INTERVAL: Duration = Duration::from_millis(2500);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ const STABLE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Waiting until the given moment; `probing` while the address is known to be down.
+    /// Waiting until the given moment; with a time for the next probe while the camera is away.
     Waiting {
         until: Duration,
         probe_at: Option<Duration>,
@@ -93,7 +93,7 @@ pub struct StreamHealth {
     failures: u32,
     /// Times in a row that the password was refused.
     refusals: usize,
-    /// A probe has found the address closed, and none has found it open since.
+    /// A probe got no answer, and none has got one since.
     down: bool,
     reconnects: u64,
     last_packet: Duration,
@@ -166,8 +166,8 @@ impl StreamHealth {
                     let back = open && self.down;
                     self.down = !open;
                     let until = if back { now } else { until };
-                    self.phase = Phase::Waiting { until, probe_at: Some(now + PROBE_INTERVAL) };
-                    // What it does wrong while it starts is no old failure. An address that was open all along and
+                    self.phase = Phase::Waiting { until, probe_at: Some(now + self.jitter.shorten(PROBE_INTERVAL)) };
+                    // What it does wrong while it starts is no old failure. A camera that answered all along and
                     // still cannot be connected to gains nothing: it would only be hammered.
                     self.failures = if back { 1 } else { self.failures };
                 }
@@ -196,7 +196,7 @@ impl StreamHealth {
                 actions.push(Action::Connect);
             }
             Phase::Waiting { until, probe_at: Some(at) } if now >= at => {
-                self.phase = Phase::Waiting { until, probe_at: Some(now + PROBE_INTERVAL) };
+                self.phase = Phase::Waiting { until, probe_at: Some(now + self.jitter.shorten(PROBE_INTERVAL)) };
                 actions.push(Action::Probe);
             }
             Phase::Waiting { .. } => {}
@@ -234,11 +234,13 @@ impl StreamHealth {
                 self.refusals += 1;
                 (AUTH_RETRY[self.refusals.min(AUTH_RETRY.len()) - 1], false)
             }
-            FaultKind::Unreachable => (backoff, true),
+            // It may have gone silent, broken off or never answered: when it is back it is to be seen at once.
+            FaultKind::Unreachable | FaultKind::Stalled | FaultKind::Ended => (backoff, true),
             _ => (backoff, false),
         };
         let until = now + self.jitter.spread(wait);
-        self.phase = Phase::Waiting { until, probe_at: probe.then_some(now + PROBE_INTERVAL) };
+        let probe_at = probe.then(|| now + self.jitter.shorten(PROBE_INTERVAL));
+        self.phase = Phase::Waiting { until, probe_at };
         actions.push(Action::Disconnect);
         let state = match fault.kind {
             FaultKind::AuthFailed => CameraState::AuthFailed,
@@ -268,10 +270,19 @@ struct Jitter(u64);
 impl Jitter {
     /// `wait` lengthened by up to a quarter.
     fn spread(&mut self, wait: Duration) -> Duration {
+        wait + wait.mul_f64(self.quarter())
+    }
+
+    /// `wait` shortened by up to a quarter.
+    fn shorten(&mut self, wait: Duration) -> Duration {
+        wait - wait.mul_f64(self.quarter())
+    }
+
+    fn quarter(&mut self) -> f64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        wait + wait.mul_f64((self.0 % 1000) as f64 / 4000.0)
+        (self.0 % 1000) as f64 / 4000.0
     }
 }
 
@@ -364,6 +375,27 @@ mod tests {
             now += Duration::from_millis(250);
         }
         assert!((50..80).contains(&connects), "{connects}");
+    }
+
+    #[test]
+    fn a_camera_that_stalled_for_long_is_connected_at_its_first_sign_of_life() {
+        let mut health = online(s(100));
+        let (mut now, mut connects) = (s(105), 0);
+        // Half an hour: the port takes connections, nothing answers.
+        while now < s(1900) {
+            let actions = health.step(Input::Tick, now);
+            if actions.contains(&Action::Connect) {
+                connects += 1;
+                health.step(Input::Fault(Fault::new(FaultKind::Stalled, "")), now + s(5));
+            }
+            if actions.contains(&Action::Probe) {
+                assert!(!health.step(Input::Probed(false), now).contains(&Action::Connect));
+            }
+            now += Duration::from_millis(250);
+        }
+        assert!((20..40).contains(&connects), "{connects}");
+        let waited = wait_for(&mut health, &Action::Probe, now, s(3));
+        assert!(health.step(Input::Probed(true), now + waited).contains(&Action::Connect));
     }
 
     #[test]

@@ -291,7 +291,7 @@ mod tests {
     fn row(id: i64, bytes: usize) -> Row {
         Row {
             id,
-            camera: "a".parse().expect("valid"),
+            camera: Some("a".parse().expect("valid")),
             event: format!("event-{id}"),
             revision: 1,
             phase: Phase::Started,

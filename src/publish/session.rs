@@ -283,10 +283,14 @@ fn tell_parked(what: &str, reason: &str) {
 
 fn message(settings: &Settings, row: Row) -> Message {
     let topics = &settings.topics;
+    let camera = row.camera.as_ref();
     match row.body {
-        Body::Event(payload) => Message { topic: topics.event(&row.camera), payload, ..Default::default() },
+        Body::Event(payload) => {
+            let topic = camera.map_or_else(|| topics.system_event(), |c| topics.event(c));
+            Message { topic, payload, ..Default::default() }
+        }
         Body::Snapshot { sha256, jpeg } => Message {
-            topic: topics.snapshot(&row.camera, &row.event),
+            topic: camera.map(|c| topics.snapshot(c, &row.event)).unwrap_or_default(),
             payload: jpeg,
             retain: false,
             properties: vec![

@@ -184,6 +184,11 @@ fn check_one(
     }
     let size = std::fs::metadata(&mp4).map_err(|e| Error::io("cannot look at the recording", &mp4, e))?.len();
     let mut file = SegmentFile::open(&mp4)?;
+    if depth.hashes
+        && let Some(why) = damage(file.init(&sidecar.header))?
+    {
+        damaged(path, 0, sidecar.header.start_wall_ms, why, found)?;
+    }
     for (n, fragment) in sidecar.fragments.iter().enumerate() {
         totals.fragments += 1;
         totals.bytes += fragment.bytes;
@@ -221,7 +226,11 @@ fn wrong(file: &mut SegmentFile, fragment: &Fragment, size: u64, hash: bool) -> 
     if !hash {
         return Ok(None);
     }
-    match file.fragment(fragment) {
+    damage(file.fragment(fragment))
+}
+
+fn damage(read: Result<Vec<u8>>) -> Result<Option<String>> {
+    match read {
         Ok(_) => Ok(None),
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Io) => Ok(Some(e.message().to_owned())),
         Err(e) => Err(e),

@@ -31,9 +31,18 @@ impl SegmentFile {
         Ok(Self { path: mp4.to_owned(), file })
     }
 
-    /// The file's first bytes, as the header says how many.
+    /// The file's first bytes, as the header says how many, checked.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file ends before or the bytes are not what the sidecar says.
     pub fn init(&mut self, header: &Header) -> Result<Vec<u8>> {
-        self.bytes(0, header.init_bytes)
+        let bytes = self.bytes(0, header.init_bytes)?;
+        match &header.init_sha256 {
+            Some(sha256) if hex::encode(Sha256::digest(&bytes)) != *sha256 => {
+                Err(self.damaged("its beginning, which every player needs, is not what the sidecar says".into()))
+            }
+            _ => Ok(bytes),
+        }
     }
 
     /// The bytes of `fragment`, checked.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::boxes::{self, Part, Splitter};
 use super::mux::Mux;
+use super::segment;
 use super::writer::{FragmentTimes, SegmentWriter, Subject};
 use crate::base::types::{AccessUnit, CameraId, Codec, Gap, GapReason, Segment, StreamParams, StreamRole};
 use crate::base::{Error, ErrorKind, Result, Stamp};
@@ -63,7 +64,11 @@ pub struct Recorder {
     /// Every missing second is a gap; otherwise only those that the disk costs.
     continuous: bool,
     gap_open: bool,
+    /// Nothing is to be recorded at this hour.
+    out_of_hours: bool,
     retry_at: Duration,
+    /// Files that the disk would not let be ended, below the recording directory.
+    unended: Vec<String>,
     fault: Option<String>,
     notes: Vec<Note>,
 }
@@ -98,7 +103,9 @@ impl Recorder {
             waiting_since: now,
             continuous: false,
             gap_open: false,
+            out_of_hours: false,
             retry_at: Duration::ZERO,
+            unended: Vec::new(),
             fault: None,
             notes: Vec::new(),
         }
@@ -120,6 +127,7 @@ impl Recorder {
             return;
         }
         self.continuous = continuous;
+        self.out_of_hours = false;
         self.waiting_since = now;
         self.last = None;
         // Nothing is expected any more.
@@ -147,10 +155,13 @@ impl Recorder {
             }
         }
         let long = |r: &Running| unit.pts.saturating_sub(r.base) + EARLY >= self.settings.segment;
-        if unit.keyframe && self.running.as_ref().is_some_and(long) {
+        // Or the clock was set since: the next file begins with the right time.
+        let ends = |r: &Running| long(r) || segment::clock_was_set(r.start, unit.arrived);
+        if unit.keyframe && self.running.as_ref().is_some_and(ends) {
             self.finish(Some(unit.arrived));
         }
         self.note_last(unit);
+        self.end_the_unended(now);
         if self.running.is_none() && unit.keyframe && now.mono >= self.retry_at {
             match Running::start(unit) {
                 Ok(running) => self.running = Some(running),
@@ -168,6 +179,7 @@ impl Recorder {
 
     /// Time passes without a picture.
     pub fn tick(&mut self, now: Stamp) {
+        self.end_the_unended(now);
         let since = self.last.as_ref().map_or(self.waiting_since, |l| l.arrived);
         if now.since(since) < AWAY {
             return;
@@ -187,14 +199,37 @@ impl Recorder {
         }
         let at = self.last.as_ref().map_or(running.start, |l| l.end);
         let closed = self.pump(at).and_then(|()| {
-            let writer = self.running.as_mut().and_then(|r| r.writer.take());
-            writer.map_or(Ok(None), |w| w.close(end))
+            let Some(writer) = self.running.as_mut().and_then(|r| r.writer.take()) else { return Ok(None) };
+            let path = writer.segment().path.clone();
+            writer.close(end).inspect_err(|_| self.unended.push(path))
         });
         match closed {
             Ok(closed) => self.notes.extend(closed.map(Note::Closed)),
             Err(e) => self.failed(&e, at, at),
         }
         self.running = None;
+    }
+
+    /// The hours in which recording is in force are over, or have not begun.
+    pub fn out_of_hours(&mut self, now: Stamp) {
+        self.waiting_since = now;
+        if std::mem::replace(&mut self.out_of_hours, true) {
+            return;
+        }
+        self.finish(None);
+        self.last = None;
+        if std::mem::take(&mut self.gap_open) {
+            self.notes.push(Note::GapEnded(now.wall_ms));
+        }
+        self.gap(GapReason::Schedule, now.wall_ms, None);
+        self.set_fault(None);
+    }
+
+    /// They have begun: from here on what is missing is missing for another reason.
+    pub fn in_hours(&mut self, now: Stamp) {
+        if std::mem::take(&mut self.out_of_hours) && std::mem::take(&mut self.gap_open) {
+            self.notes.push(Note::GapEnded(now.wall_ms));
+        }
     }
 
     /// Recording was switched off at `now`.
@@ -253,9 +288,19 @@ impl Recorder {
         let disk = matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::NotFound);
         let running = self.running.take();
         let mut lost_from = running.as_ref().map_or(at, |r| r.start).wall_ms;
-        if let Some(kept) = running.and_then(|r| r.writer).and_then(SegmentWriter::abandon) {
-            lost_from = kept.end_ms.unwrap_or(lost_from);
-            self.notes.push(Note::Closed(kept));
+        if let Some(writer) = running.and_then(|r| r.writer) {
+            let path = writer.segment().path.clone();
+            match writer.abandon() {
+                Ok(Some(kept)) => {
+                    lost_from = kept.end_ms.unwrap_or(lost_from);
+                    self.notes.push(Note::Closed(kept));
+                }
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::error!(path, "a recording cannot be ended yet: {e}");
+                    self.unended.push(path);
+                }
+            }
         }
         self.retry_at = now.mono + RETRY;
         if disk {
@@ -269,6 +314,27 @@ impl Recorder {
             true => "is not recorded: the disk is full or refuses to write".into(),
             false => format!("is not recorded: {}", e.message()),
         }));
+    }
+
+    /// Ends what the disk would not let be ended before. If it never does, the node's next start will.
+    fn end_the_unended(&mut self, now: Stamp) {
+        if self.unended.is_empty() || now.mono < self.retry_at {
+            return;
+        }
+        let mut refused = None;
+        for path in std::mem::take(&mut self.unended) {
+            match segment::recover(&self.settings.dir, &path) {
+                Ok(kept) => self.notes.extend(kept.map(Note::Closed)),
+                Err(e) => {
+                    self.unended.push(path);
+                    refused = Some(e);
+                }
+            }
+        }
+        if let Some(e) = refused {
+            tracing::debug!(camera = self.settings.camera.as_str(), "{e}");
+            self.retry_at = now.mono + RETRY;
+        }
     }
 
     /// Puts on disk what the mux has made.

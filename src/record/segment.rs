@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::io::{ErrorKind as Os, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::base::types::{CameraId, Codec, Fragment, Segment, SegmentState, StreamRole};
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, Result, Stamp};
 
 /// What this version writes.
 pub const SCHEMA: &str = "wardwatch.segment/1";
@@ -28,6 +29,9 @@ pub struct Header {
     pub boot_id: String,
     /// `ftyp` and `moov` are the file's first so many bytes.
     pub init_bytes: u64,
+    /// Of these bytes, lower-case hex. A sidecar of before this was written has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_sha256: Option<String>,
 }
 
 /// Last line of a segment that was ended in order.
@@ -99,8 +103,11 @@ impl Sidecar {
     /// When the last named picture ends, UTC milliseconds.
     pub fn end_ms(&self) -> i64 {
         let last = self.fragments.last();
-        let end = last.map_or(self.header.start_wall_ms, |f| f.wall_ms + (f.duration_ns / 1_000_000) as i64);
-        self.closing.as_ref().map_or(end, |c| c.end_wall_ms)
+        let Some(last) = last else { return self.header.start_wall_ms };
+        let at = |wall_ms, mono_ns| Stamp { wall_ms, mono: Duration::from_nanos(mono_ns) };
+        let start = at(self.header.start_wall_ms, self.header.start_mono_ns);
+        let end = at(last.wall_ms, last.mono_ns).plus(Duration::from_nanos(last.duration_ns));
+        self.closing.as_ref().map_or_else(|| end_ms(start, end), |c| c.end_wall_ms)
     }
 
     /// Its row in the index, with `path` relative to the recording directory.
@@ -125,6 +132,19 @@ impl Sidecar {
             held: false,
         }
     }
+}
+
+/// Two clocks that differ by more than this did not merely drift: one was set.
+pub(super) const CLOCK_SET: Duration = Duration::from_secs(1);
+
+/// Whether the wall clock was set between two moments.
+pub(super) fn clock_was_set(from: Stamp, to: Stamp) -> bool {
+    from.plus(to.since(from)).wall_ms.abs_diff(to.wall_ms) > CLOCK_SET.as_millis() as u64
+}
+
+/// The end of what began at `start`, UTC milliseconds: a wall clock that was set in between makes nothing longer or shorter.
+pub(super) fn end_ms(start: Stamp, end: Stamp) -> i64 {
+    if clock_was_set(start, end) { start.plus(end.since(start)).wall_ms } else { end.wall_ms.max(start.wall_ms) }
 }
 
 /// The sidecar beside an MP4.

@@ -50,6 +50,7 @@ pub struct SegmentWriter {
     bytes: u64,
     fragments: u32,
     synced: Duration,
+    start: Stamp,
     /// UTC milliseconds and `CLOCK_MONOTONIC` at the end of the last fragment.
     end: Stamp,
 }
@@ -63,7 +64,14 @@ impl SegmentWriter {
         let day = day(subject.start.wall_ms)?;
         let within = dir.join(subject.camera.as_str()).join(&day);
         private_dir(dir, &within)?;
-        let (name, mut file) = new_file(&within, subject.start.wall_ms)?;
+        let (name, mut file) = match new_file(&within, subject.start.wall_ms) {
+            // Retention has just removed the empty directory.
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                private_dir(dir, &within)?;
+                new_file(&within, subject.start.wall_ms)?
+            }
+            made => made?,
+        };
         let mp4 = within.join(&name);
         let header = Header {
             schema: SCHEMA.to_owned(),
@@ -76,6 +84,7 @@ impl SegmentWriter {
             start_mono_ns: subject.start.mono.as_nanos() as u64,
             boot_id: subject.boot_id.clone(),
             init_bytes: init.len() as u64,
+            init_sha256: Some(hex::encode(Sha256::digest(init))),
         };
         let beside = sidecar_path(&mp4);
         let begun = (|| {
@@ -101,6 +110,7 @@ impl SegmentWriter {
             bytes: init.len() as u64,
             fragments: 0,
             synced: subject.start.mono,
+            start: subject.start,
             end: subject.start,
         })
     }
@@ -163,7 +173,7 @@ impl SegmentWriter {
             closed: true,
             bytes: self.bytes,
             sha256: closed.sha256.clone().unwrap_or_default(),
-            end_wall_ms: end.wall_ms,
+            end_wall_ms: segment::end_ms(self.start, end),
             end_mono_ns: end.mono.as_nanos() as u64,
         };
         let path = self.path();
@@ -176,22 +186,27 @@ impl SegmentWriter {
         Ok(Some(closed))
     }
 
-    /// Ends it as far as a disk that refuses allows: what was named stays, what was not is cut off.
-    pub fn abandon(mut self) -> Option<Segment> {
-        if self.fragments == 0 {
-            segment::remove(&self.path()).ok();
-            return None;
+    /// Ends it as far as a disk that refuses allows, as after a crash: see [`segment::recover`]. What a failed sync has left
+    /// in memory is not what is on disk, so both files are read anew from there.
+    ///
+    /// # Errors
+    /// The disk still refuses; recover it later.
+    pub fn abandon(self) -> Result<Option<Segment>> {
+        let path = self.segment.path.clone();
+        for file in [&self.file, &self.sidecar] {
+            rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).ok();
         }
-        if let Err(e) = self.file.set_len(self.bytes) {
-            tracing::debug!(path = self.segment.path, "cannot be cut to what is named: {e}");
+        let found = segment::recover(&self.dir, &path)?;
+        if found.is_some() {
+            self.sync()?;
         }
-        Some(self.ended(self.end, SegmentState::Recovered))
+        Ok(found)
     }
 
     fn ended(&mut self, end: Stamp, state: SegmentState) -> Segment {
         let hash = std::mem::take(&mut self.hash);
         Segment {
-            end_ms: Some(end.wall_ms.max(self.segment.start_ms)),
+            end_ms: Some(segment::end_ms(self.start, end)),
             bytes: self.bytes,
             sha256: Some(hex::encode(hash.finalize())),
             fragments: self.fragments,

@@ -290,10 +290,11 @@ impl OpenEvent {
         }
         EventReport {
             id: self.id.clone(),
-            camera: header.camera.clone(),
+            camera: Some(header.camera.clone()),
             model: header.model.to_owned(),
             rule: self.rule.clone(),
             kind: self.kind.clone(),
+            message: None,
             phase,
             severity: self.severity,
             started_at: self.started,

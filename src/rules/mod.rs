@@ -12,7 +12,7 @@ mod intrusion;
 mod line_crossing;
 mod loitering;
 mod places;
-mod schedule;
+pub mod schedule;
 mod subjects;
 
 use std::time::Duration;

@@ -27,11 +27,11 @@ impl Ballast {
         Self { path: path.into(), bytes }
     }
 
-    /// Takes the room if it is not taken and there is plenty.
-    pub(super) fn take(&self) -> Result<()> {
+    /// Takes the room if it is not taken and there is plenty; whether it is taken now.
+    pub(super) fn take(&self) -> Result<bool> {
         let there = std::fs::metadata(&self.path).is_ok_and(|m| m.len() == self.bytes);
         if there || self.bytes == 0 || self.free_bytes() < PLENTY * self.bytes {
-            return Ok(());
+            return Ok(there);
         }
         let make = || {
             let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&self.path)?;
@@ -40,7 +40,8 @@ impl Ballast {
         make().map_err(|e| {
             self.give_back();
             Error::io("cannot keep room back", &self.path, e)
-        })
+        })?;
+        Ok(true)
     }
 
     /// Gives the room back; whether there was any.

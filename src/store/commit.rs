@@ -66,7 +66,7 @@ impl Node {
             committed.snapshots_dropped = enforce_quota(tx, &settings.origin, settings.snapshot_quota_bytes, now)?;
             Ok(committed)
         })
-        .map_err(|e| e.camera(&report.camera))?;
+        .map_err(|e| e.camera(report.place()))?;
         self.announce(&mut committed);
         Ok(committed)
     }
@@ -142,12 +142,17 @@ fn known(tx: &Transaction<'_>, id: &str) -> Result<Option<Known>> {
         .map_err(|e| fault(COMMIT, e))
 }
 
+/// The camera's column: empty for the node itself.
+fn column(report: &EventReport) -> &str {
+    report.camera.as_ref().map_or("", CameraId::as_str)
+}
+
 fn check(known: Option<&Known>, report: &EventReport) -> Result<()> {
     let invalid = |what: &str| Err(Error::new(ErrorKind::Invalid, format!("event {} {what}", report.id)));
     match (known, report.phase) {
         (None, Phase::Started) => Ok(()),
         (None, _) => invalid("goes on without having started"),
-        (Some(k), _) if k.camera != report.camera.as_str() => invalid("belongs to another camera"),
+        (Some(k), _) if k.camera != column(report) => invalid("belongs to another camera"),
         (Some(k), _) if k.phase == Phase::Ended.as_str() => invalid("has ended already"),
         (Some(_), Phase::Started) => invalid("has started already"),
         (Some(_), _) => Ok(()),
@@ -241,7 +246,7 @@ fn store_event(
     .and_then(|mut s| {
         s.execute(params![
             report.id,
-            report.camera.as_str(),
+            column(report),
             revision,
             report.phase.as_str(),
             report.severity.as_str(),
@@ -301,7 +306,7 @@ impl NewRow<'_> {
             s.execute(params![
                 kind,
                 self.report.id,
-                self.report.camera.as_str(),
+                column(self.report),
                 self.revision,
                 self.report.phase.as_str(),
                 sha256,

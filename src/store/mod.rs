@@ -58,6 +58,7 @@ pub struct Settings {
 pub struct Store {
     handle: thread::Handle<Node>,
     hint: watch::Receiver<u64>,
+    reserve_in_use: watch::Receiver<bool>,
 }
 
 /// The loop that does the work; `app` runs it on a thread of its own.
@@ -70,6 +71,9 @@ pub struct Node {
     settings: Settings,
     ballast: Ballast,
     hint: watch::Sender<u64>,
+    reserve_in_use: watch::Sender<bool>,
+    /// To be opened anew before anything else is done with it.
+    broken: bool,
     _lock: std::fs::File,
 }
 
@@ -103,7 +107,8 @@ pub struct Committed {
 pub struct Row {
     /// Outbox row; grows in commit order.
     pub id: i64,
-    pub camera: CameraId,
+    /// None: the node itself.
+    pub camera: Option<CameraId>,
     pub event: String,
     pub revision: u32,
     pub phase: Phase,
@@ -162,13 +167,32 @@ pub struct Depths {
 }
 
 impl thread::Database for Node {
-    fn suspect(&mut self) {
-        sqlite::suspect(&self.path);
+    fn broken(&mut self, kind: ErrorKind) {
+        if kind == ErrorKind::Corrupt {
+            sqlite::suspect(&self.path);
+        }
+        self.broken = true;
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        if !self.broken {
+            return Ok(());
+        }
+        tracing::error!(path = %self.path.display(), "the disk failed or the database is corrupt: it is opened anew and checked");
+        if let Some(aside) = sqlite::reopen(&self.path, SCHEMA, &mut self.connection)? {
+            let rows = salvage::salvage(&aside, &mut self.connection)?;
+            tracing::error!(rows, "waiting rows were taken over from the database that was put aside");
+        }
+        self.broken = false;
+        tracing::warn!("the database is in order");
+        self.hint.send_modify(|n| *n += 1);
+        Ok(())
     }
 
     fn exhausted(&mut self) {
         if self.ballast.give_back() {
             tracing::error!(path = %self.path.display(), "the disk is full; the room kept back is in use now");
+            self.reserve_in_use.send_replace(true);
         }
         sqlite::shrink_log(&self.connection);
     }
@@ -191,19 +215,34 @@ impl Store {
             None => 0,
         };
         let (hint_sender, hint) = watch::channel(0);
+        let (reserve, reserve_in_use) = watch::channel(false);
         let ballast = Ballast::new(path, settings.ballast_bytes);
-        let mut node = Node { path: path.to_owned(), connection, settings, ballast, hint: hint_sender, _lock: lock };
+        let mut node = Node {
+            path: path.to_owned(),
+            connection,
+            settings,
+            ballast,
+            hint: hint_sender,
+            reserve_in_use: reserve,
+            broken: false,
+            _lock: lock,
+        };
         node.keep_room();
         node.begin(now, quarantined.is_some())?;
         let depths = node.depths()?;
         let report = OpenReport { quarantined, salvaged, waiting: depths.pending + depths.sent + depths.parked };
         let (handle, writer) = thread::pair(node);
-        Ok((Store { handle, hint }, writer, report))
+        Ok((Store { handle, hint, reserve_in_use }, writer, report))
     }
 
     /// Fires when there may be new rows to send; says nothing more.
     pub fn hint(&self) -> watch::Receiver<u64> {
         self.hint.clone()
+    }
+
+    /// True while the disk is so full that the room kept back is in use.
+    pub fn reserve_in_use(&self) -> watch::Receiver<bool> {
+        self.reserve_in_use.clone()
     }
 
     /// Gives `report` its revision and sequence number and puts it, with its picture, into the outbox: one transaction,

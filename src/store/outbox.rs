@@ -195,8 +195,12 @@ impl Node {
     }
 
     pub(super) fn keep_room(&self) {
-        if let Err(error) = self.ballast.take() {
-            tracing::warn!(%error, "no room is kept back for a full disk");
+        match self.ballast.take() {
+            Ok(true) => {
+                self.reserve_in_use.send_if_modified(std::mem::take);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "no room is kept back for a full disk"),
         }
     }
 
@@ -263,7 +267,10 @@ fn parse_row(r: &rusqlite::Row<'_>) -> Result<Row> {
     let phase = [Phase::Started, Phase::Updated, Phase::Ended].into_iter().find(|p| p.as_str() == phase);
     Ok(Row {
         id,
-        camera: camera.parse().map_err(|_| corrupt())?,
+        camera: match (camera.as_str(), &body) {
+            ("", Body::Event(_)) => None,
+            _ => Some(camera.parse().map_err(|_| corrupt())?),
+        },
         event,
         revision,
         phase: phase.ok_or_else(corrupt)?,

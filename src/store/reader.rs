@@ -54,6 +54,16 @@ impl Reader {
         select(&self.connection, UNHELD, params![camera.as_str(), limit])
     }
 
+    /// Of `camera`: the end of the newest file that began before `at_ms`, and the start of the oldest that began later.
+    pub fn around(&self, camera: &CameraId, at_ms: i64) -> Result<(Option<i64>, Option<i64>)> {
+        let one = |sql: &str| self.connection.query_row(sql, params![camera.as_str(), at_ms], |r| r.get(0));
+        let before = "SELECT (SELECT COALESCE(end_ms, start_ms) FROM segment
+                      WHERE camera = ?1 AND start_ms < ?2 ORDER BY start_ms DESC LIMIT 1)";
+        let since = "SELECT MIN(start_ms) FROM segment WHERE camera = ?1 AND start_ms >= ?2";
+        let both = || -> rusqlite::Result<_> { Ok((one(before)?, one(since)?)) };
+        both().map_err(|e| fault(DOING, e))
+    }
+
     /// Bytes of all files of `camera`, as far as the index knows them.
     pub fn bytes(&self, camera: &CameraId) -> Result<u64> {
         let sql = "SELECT COALESCE(SUM(bytes), 0) FROM segment WHERE camera = ?1";

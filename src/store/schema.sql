@@ -15,7 +15,7 @@ CREATE TABLE boot (
 -- The newest state of every event; kept after its revisions were receipted, until retention takes it.
 CREATE TABLE event (
   id TEXT PRIMARY KEY,                  -- UUID
-  camera TEXT NOT NULL,
+  camera TEXT NOT NULL,                 -- empty: the node itself
   revision INTEGER NOT NULL,            -- the last one given, from 1
   phase TEXT NOT NULL CHECK (phase IN ('started', 'updated', 'ended')),
   severity TEXT NOT NULL CHECK (severity IN ('notice', 'alert')),
@@ -44,7 +44,7 @@ CREATE TABLE outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   kind TEXT NOT NULL CHECK (kind IN ('event', 'snapshot')),
   event TEXT NOT NULL REFERENCES event (id),
-  camera TEXT NOT NULL,
+  camera TEXT NOT NULL,                 -- empty: the node itself
   revision INTEGER NOT NULL,            -- of a picture: the revision it came with
   phase TEXT NOT NULL CHECK (phase IN ('started', 'updated', 'ended')),
   sha256 TEXT,                          -- of a picture

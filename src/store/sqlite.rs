@@ -74,6 +74,44 @@ pub fn suspect(path: &Path) {
     }
 }
 
+/// Opens the database at `path` anew after the disk failed under `connection` or it was found corrupt. After a failed
+/// sync the memory of the machine may show what is not on disk, so nothing of it is used: the log is read and checked from
+/// the disk, and what it holds is moved into the database. What a corrupt one was renamed to is returned.
+///
+/// # Errors
+/// The disk still fails; `connection` is closed then and answers nothing: try again before it is used.
+pub fn reopen(path: &Path, schema: Schema, connection: &mut Connection) -> Result<Option<PathBuf>> {
+    let at = |e: rusqlite::Error| fault("cannot open the database again", e).at(path.display());
+    let closed = std::mem::replace(connection, Connection::open_in_memory().map_err(at)?);
+    // Closing must not write what is doubtful.
+    closed.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(at)?;
+    drop(closed);
+    for suffix in ["", "-wal"] {
+        if let Ok(file) = File::open(beside(path, suffix)) {
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).ok();
+        }
+    }
+    let (opened, quarantined) = match try_open(path, schema, true) {
+        Ok(opened) => (opened, None),
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
+            let aside = quarantine(path, changed_ms(path))?;
+            tracing::error!(error = %e, quarantined = %aside.display(), "the database is corrupt and was put aside");
+            (try_open(path, schema, false)?, Some(aside))
+        }
+        Err(e) => return Err(e),
+    };
+    // With a sync of its own: from then on the log is as if the fault had never been.
+    opened.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(at)?;
+    *connection = opened;
+    Ok(quarantined)
+}
+
+/// Names a file that is put aside; nothing here asks for the time.
+fn changed_ms(path: &Path) -> i64 {
+    let changed = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    changed.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis() as i64)
+}
+
 /// Moves the write-ahead log into the database and gives its room back, as far as that is possible.
 pub fn shrink_log(connection: &Connection) {
     let shrunk = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));

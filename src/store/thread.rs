@@ -12,8 +12,14 @@ type Job<D> = Box<dyn FnOnce(&mut D) + Send>;
 
 /// What the thread asks of a database.
 pub trait Database: Send + 'static {
-    /// A job found it corrupt: the next start must check it.
-    fn suspect(&mut self);
+    /// A job found it corrupt, or the disk failed under it (`kind`): it is not to be trusted as it is.
+    fn broken(&mut self, kind: ErrorKind);
+
+    /// Asked before each job: mends what was found broken.
+    ///
+    /// # Errors
+    /// It cannot be used now; the job is not run, its caller gets this.
+    fn ready(&mut self) -> Result<()>;
 
     /// A job found the disk full: whatever room can be made is made before its caller hears of it.
     fn exhausted(&mut self);
@@ -56,9 +62,9 @@ impl<D: Database> Handle<D> {
         let gone = || Error::new(ErrorKind::Unavailable, "the database's thread has ended");
         let (answer, answered) = oneshot::channel();
         let job: Job<D> = Box::new(move |database| {
-            let result = work(database);
+            let result = database.ready().and_then(|()| work(database));
             match result.as_ref().map_err(Error::kind) {
-                Err(ErrorKind::Corrupt) => database.suspect(),
+                Err(kind @ (ErrorKind::Corrupt | ErrorKind::Io)) => database.broken(kind),
                 Err(ErrorKind::Exhausted) => database.exhausted(),
                 _ => {}
             }

@@ -36,14 +36,16 @@ pub struct Event {
     pub config_revision: u64,
     pub ward: String,
     pub node: String,
-    /// Camera id, unique within the node.
-    pub camera: String,
-    /// Model name and the first eight hex digits of its SHA-256.
-    pub model: String,
-    /// The rule's name.
+    /// Camera id, unique within the node; `null`: the event is about the node itself.
+    pub camera: Option<String>,
+    /// Model name and the first eight hex digits of its SHA-256; `null` where no model took part.
+    pub model: Option<String>,
+    /// The rule's name; of a system event, the condition's.
     pub rule: String,
-    /// The rule's kind: `intrusion`, `line_crossing`, `loitering`.
+    /// The rule's kind: `intrusion`, `line_crossing`, `loitering`; or `system`: the node tells of itself.
     pub kind: String,
+    /// What happened in words; always there in system events.
+    pub message: Option<TextJson>,
     pub phase: PhaseJson,
     pub severity: SeverityJson,
     /// RFC 3339 with the site's offset, as every time here.
@@ -62,17 +64,17 @@ pub struct Event {
     pub zones: Vec<ZoneJson>,
     pub line: Option<LineJson>,
     pub direction: Option<DirectionJson>,
-    /// Object class.
-    pub label: String,
+    /// Object class; `null` where no object took part.
+    pub label: Option<String>,
     /// Best detection score, 0 to 1.
     pub score: f32,
     /// The most objects that took part at one time.
     pub count: u32,
     /// Track numbers within the camera.
     pub tracks: Vec<u64>,
-    /// The object in the picture: left, top, right, bottom as fractions of it.
+    /// The object in the picture: left, top, right, bottom as fractions of it; `null` where no object took part.
     #[serde(rename = "box")]
-    pub bbox: [f32; 4],
+    pub bbox: Option<[f32; 4]>,
     /// Where it stood: seconds from the start, x, y as fractions of the picture.
     pub path: Vec<[f32; 3]>,
     pub snapshot: Option<SnapshotJson>,
@@ -130,6 +132,13 @@ pub struct SnapshotJson {
     pub height: u32,
 }
 
+/// A sentence for people, in Vietnamese and English.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TextJson {
+    pub vi: String,
+    pub en: String,
+}
+
 /// A clip, by its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClipJson {
@@ -171,10 +180,11 @@ impl Event {
             config_revision: report.config_revision,
             ward: origin.ward.clone(),
             node: origin.node.clone(),
-            camera: report.camera.to_string(),
-            model: report.model.clone(),
+            camera: report.camera.as_ref().map(ToString::to_string),
+            model: named(&report.model),
             rule: report.rule.clone(),
             kind: report.kind.clone(),
+            message: report.message.as_ref().map(|t| TextJson { vi: t.vi.clone(), en: t.en.clone() }),
             phase: report.phase.into(),
             severity: report.severity.into(),
             started_at: time(report.started_at.wall_ms),
@@ -194,12 +204,14 @@ impl Event {
                 .as_ref()
                 .map(|l| LineJson { name: l.name.clone(), points: [pair(&l.points[0]), pair(&l.points[1])] }),
             direction: report.direction.map(Into::into),
-            label: report.label.to_string(),
+            label: named(&report.label),
             score: thousandths(report.score),
             count: report.count,
             tracks: report.tracks.clone(),
-            bbox: [report.bbox.left, report.bbox.top, report.bbox.right, report.bbox.bottom]
-                .map(|v| thousandths(v.clamp(0.0, 1.0))),
+            bbox: (!report.label.is_empty()).then(|| {
+                [report.bbox.left, report.bbox.top, report.bbox.right, report.bbox.bottom]
+                    .map(|v| thousandths(v.clamp(0.0, 1.0)))
+            }),
             path: thin(&report.path)
                 .map(|p| [thousandths(p.seconds), thousandths(p.at.x), thousandths(p.at.y)])
                 .collect(),
@@ -256,6 +268,10 @@ impl Event {
             .map(|text| text + "\n")
             .map_err(|e| Error::new(ErrorKind::Internal, "the event schema cannot be written as JSON").source(e))
     }
+}
+
+fn named(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn pair(p: &Point) -> [f32; 2] {

@@ -12,11 +12,12 @@ use crate::base::types::{
 };
 use crate::base::{Error, ErrorKind, Result};
 use crate::config::{
-    Camera, DetectConfig, RecordConfig, RecordingMode, RuleConfig, SnapshotConfig, StreamSource, TrackConfig, Transport,
+    Camera, DetectConfig, RecordConfig, RecordingMode, RuleConfig, Sandbox, ScheduleConfig, SnapshotConfig,
+    StreamSource, TrackConfig, Transport,
 };
 
 /// Both ends must speak the same; they are one binary, so a difference means a half-done upgrade.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 const MAX_HEADER: usize = 4 << 20;
 const MAX_BLOB: usize = 32 << 20;
@@ -48,6 +49,7 @@ pub enum ToNode {
     Ready {
         model: String,
         provider: String,
+        sandbox: SandboxReport,
     },
     /// The state of an event; the blob is its new snapshot, if any.
     Event(Box<EventReport>),
@@ -91,6 +93,9 @@ pub struct WorkerSetup {
     pub record: RecordConfig,
     /// The node's run, written into recordings.
     pub boot_id: String,
+    /// Memory of its own that it may not go beyond.
+    pub memory_bytes: u64,
+    pub sandbox: Sandbox,
 }
 
 /// A camera without its secrets.
@@ -103,6 +108,8 @@ pub struct CameraAssignment {
     pub detect: StreamSettings,
     pub record: Option<StreamSettings>,
     pub recording: RecordingMode,
+    /// When it is in force; `None`: always.
+    pub recording_hours: Option<ScheduleConfig>,
     pub detect_fps: f32,
     pub masks: Vec<Polygon>,
     pub zones: Vec<Zone>,
@@ -121,6 +128,7 @@ impl CameraAssignment {
             detect: StreamSettings::from(&camera.detect),
             record: camera.record.as_ref().map(StreamSettings::from),
             recording: camera.recording.mode,
+            recording_hours: camera.recording.schedule.clone(),
             detect_fps: camera.detect_fps,
             masks: camera.masks.clone(),
             zones: camera.zones.clone(),
@@ -178,12 +186,85 @@ impl CameraSecrets {
     }
 }
 
+/// A part of what a worker gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// No program it starts has more rights than it has.
+    NoNewPrivs,
+    /// Root's powers are given up.
+    Capabilities,
+    /// Dangerous system calls are refused.
+    Seccomp,
+    /// Files: what it needs can be read, recordings can be written, nothing else.
+    Files,
+    /// No TCP port can be opened.
+    Network,
+    /// No signal reaches another process.
+    Signals,
+}
+
+impl Layer {
+    /// Every layer, for metrics that show one series a layer.
+    pub const ALL: [Layer; 6] =
+        [Self::NoNewPrivs, Self::Capabilities, Self::Seccomp, Self::Files, Self::Network, Self::Signals];
+
+    /// Stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoNewPrivs => "no_new_privs",
+            Self::Capabilities => "capabilities",
+            Self::Seccomp => "seccomp",
+            Self::Files => "files",
+            Self::Network => "network",
+            Self::Signals => "signals",
+        }
+    }
+
+    /// Whether `sandbox = "require"` insists on it; the others came with younger kernels.
+    pub fn is_required(self) -> bool {
+        matches!(self, Self::NoNewPrivs | Self::Seccomp | Self::Files)
+    }
+}
+
+/// Which layers of the sandbox are in force, and why the others are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxReport {
+    pub enforced: Vec<Layer>,
+    pub missing: Vec<(Layer, String)>,
+}
+
+impl SandboxReport {
+    /// One line for a person.
+    pub fn describe(&self) -> String {
+        let names = |layers: &[Layer]| layers.iter().map(|l| l.as_str()).collect::<Vec<_>>().join(", ");
+        let missing: Vec<String> = self.missing.iter().map(|(l, why)| format!("{} ({why})", l.as_str())).collect();
+        match (self.enforced.is_empty(), missing.is_empty()) {
+            (_, true) => names(&self.enforced),
+            (true, false) => format!("none; missing: {}", missing.join(", ")),
+            (false, false) => format!("{}; missing: {}", names(&self.enforced), missing.join(", ")),
+        }
+    }
+}
+
 /// Sent every second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStats {
     pub cameras: Vec<(CameraId, CameraCounters)>,
     /// Inference times since the last message, in seconds.
     pub inference_seconds: Vec<f32>,
+    /// Threads that have not got on for some seconds.
+    pub late: Vec<LateThread>,
+}
+
+/// A thread of a worker that hangs, or is very slow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LateThread {
+    pub thread: String,
+    /// Whose thread it is, if it is one camera's.
+    pub camera: Option<CameraId>,
+    /// Since it last got on.
+    pub seconds: f32,
 }
 
 /// One message as bytes.

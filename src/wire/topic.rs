@@ -33,6 +33,11 @@ impl NodeTopics {
         format!("{}/camera/{camera}/event", self.base)
     }
 
+    /// Events of the node itself.
+    pub fn system_event(&self) -> String {
+        format!("{}/event", self.base)
+    }
+
     /// The picture of an event.
     pub fn snapshot(&self, camera: &CameraId, event: &str) -> String {
         format!("{}/camera/{camera}/snapshot/{event}", self.base)
@@ -55,9 +60,10 @@ pub fn centre_status(ward: &str) -> String {
 }
 
 /// What the centre subscribes to: everything of its ward's nodes.
-pub fn ward_filters(ward: &str) -> [String; 4] {
+pub fn ward_filters(ward: &str) -> [String; 5] {
     [
         format!("{ROOT}/{ward}/+/status"),
+        format!("{ROOT}/{ward}/+/event"),
         format!("{ROOT}/{ward}/+/camera/+/status"),
         format!("{ROOT}/{ward}/+/camera/+/event"),
         format!("{ROOT}/{ward}/+/camera/+/snapshot/+"),
@@ -67,10 +73,23 @@ pub fn ward_filters(ward: &str) -> [String; 4] {
 /// A topic of a node, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
-    NodeStatus { node: String },
-    CameraStatus { node: String, camera: CameraId },
-    Event { node: String, camera: CameraId },
-    Snapshot { node: String, camera: CameraId, event: String },
+    NodeStatus {
+        node: String,
+    },
+    CameraStatus {
+        node: String,
+        camera: CameraId,
+    },
+    /// `camera` is none for events of the node itself.
+    Event {
+        node: String,
+        camera: Option<CameraId>,
+    },
+    Snapshot {
+        node: String,
+        camera: CameraId,
+        event: String,
+    },
 }
 
 /// Takes a topic of `ward` apart; `None` for anything that is not exactly one of ours.
@@ -85,7 +104,8 @@ pub fn parse(ward: &str, topic: &str) -> Option<Topic> {
     match parts[1..] {
         ["status"] => Some(Topic::NodeStatus { node }),
         ["camera", c, "status"] => Some(Topic::CameraStatus { node, camera: camera(c)? }),
-        ["camera", c, "event"] => Some(Topic::Event { node, camera: camera(c)? }),
+        ["event"] => Some(Topic::Event { node, camera: None }),
+        ["camera", c, "event"] => Some(Topic::Event { node, camera: Some(camera(c)?) }),
         ["camera", c, "snapshot", event] if is_event_id(event) => {
             Some(Topic::Snapshot { node, camera: camera(c)?, event: event.to_owned() })
         }
@@ -115,8 +135,9 @@ mod tests {
         assert_eq!(parse("o-cho-dua", &topics.status()), Some(Topic::NodeStatus { node: node() }));
         assert_eq!(
             parse("o-cho-dua", &topics.event(&camera)),
-            Some(Topic::Event { node: node(), camera: camera.clone() })
+            Some(Topic::Event { node: node(), camera: Some(camera.clone()) })
         );
+        assert_eq!(parse("o-cho-dua", &topics.system_event()), Some(Topic::Event { node: node(), camera: None }));
         assert_eq!(
             parse("o-cho-dua", &topics.snapshot(&camera, id)),
             Some(Topic::Snapshot { node: node(), camera, event: id.into() })

@@ -39,6 +39,7 @@ fn task(rules: Vec<RuleConfig>, masks: Vec<Polygon>) -> CameraTask {
         detect: StreamSettings { transport: Transport::Tcp, latency_ms: 200, tls_pin: None },
         record: None,
         recording: RecordingMode::Off,
+        recording_hours: None,
         detect_fps: 5.0,
         masks,
         zones,

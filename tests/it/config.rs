@@ -221,6 +221,19 @@ fn a_wrong_site_file_says_where_and_how_to_mend_it() {
 }
 
 #[test]
+fn a_recording_that_cannot_be_kept_as_written_says_where_and_how_to_mend_it() {
+    let camera = "revision = 1\n[[camera]]\nid = 'cam-a'\ndetect = { url = 'rtsp://h/' }\n[camera.recording]\n";
+    for (line, words) in [
+        ("schedule = 'dem'", ["dem", "[[schedule]]"]),
+        ("keep_days = 0.0", ["keep_days", "0.01"]),
+        ("max_gb = 0.0", ["max_gb", "0.01"]),
+    ] {
+        let error = cameras_error(&format!("{camera}{line}\n"));
+        assert!(words.iter().all(|w| error.contains(w)) && error.contains(":6:"), "{error}");
+    }
+}
+
+#[test]
 fn a_wrong_cameras_document_says_where_and_how_to_mend_it() {
     let camera = "revision = 1\n[[camera]]\nid = 'cam-a'\ndetect = { url = 'rtsp://h/' }\n";
     let places = "[[camera.zone]]\nname = 'yard'\npolygon = [[0,0],[1,0],[1,1]]\n[[camera.line]]\nname = 'gate'\npoints = [[0,0],[1,1]]\n";

@@ -37,7 +37,7 @@ async fn a_row_that_the_access_list_forbids_is_parked_and_the_others_go_on() {
     publisher.until_health("the centre is seen", |h| h.centre_online).await;
     for camera in [CAMERA, "forbidden", CAMERA] {
         let mut r = report(&new_id(), Phase::Started);
-        r.camera = camera.parse().expect("valid");
+        r.camera = Some(camera.parse().expect("valid"));
         store.commit(r, None, now()).await.expect("commits");
     }
     until("all but one are receipted", || async {

@@ -18,16 +18,16 @@ const LONG: Duration = Duration::from_secs(60);
 const DATABASE: &str = "node/node.db";
 
 /// A node that records; there is no broker, which it does not need for that.
-struct Recording {
-    site: Site,
+pub struct Recording {
+    pub site: Site,
     config: PathBuf,
 }
 
 /// A row of the index.
-struct Row {
-    path: String,
-    start_ms: i64,
-    end_ms: i64,
+pub struct Row {
+    pub path: String,
+    pub start_ms: i64,
+    pub end_ms: i64,
     bytes: u64,
     sha256: String,
     fragments: usize,
@@ -36,25 +36,30 @@ struct Row {
 }
 
 impl Recording {
-    fn new(record: &str) -> Self {
+    pub fn new(record: &str) -> Self {
+        Self::with_floor(0, record)
+    }
+
+    pub fn with_floor(floor_mb: u32, record: &str) -> Self {
         let site = Site::new();
         let model = stimulus::model(&site.path("models"));
         let broker = Mosquitto::stopped("");
         let mqtt = format!("host = \"127.0.0.1\"\nport = {}\n", broker.port);
-        let text = site.common(&model) + &site.node("", &mqtt) + "[record]\ndisk_floor_mb = 0\n" + record;
+        let text =
+            site.common(&model) + &site.node("", &mqtt) + &format!("[record]\ndisk_floor_mb = {floor_mb}\n{record}");
         let config = site.write("node.toml", &text);
         Self { site, config }
     }
 
-    fn cameras(&self, revision: u32, cameras: &[String]) {
+    pub fn cameras(&self, revision: u32, cameras: &[String]) {
         self.site.write("cameras.toml", &format!("revision = {revision}\n{}", cameras.concat()));
     }
 
-    fn run(&self) -> Process {
+    pub fn run(&self) -> Process {
         self.site.run(&self.config)
     }
 
-    fn rows(&self, wanted: &str) -> Vec<Row> {
+    pub fn rows(&self, wanted: &str) -> Vec<Row> {
         let sql = format!(
             "SELECT path, start_ms, end_ms, bytes, sha256, fragments, state, width, height FROM segment
              WHERE {wanted} ORDER BY start_ms"
@@ -74,12 +79,12 @@ impl Recording {
         rows.into_iter().map(row).collect()
     }
 
-    fn count(&self, wanted: &str) -> usize {
+    pub fn count(&self, wanted: &str) -> usize {
         self.rows(wanted).len()
     }
 
     /// Reason, start and end of each gap; an open one ends at 0.
-    fn gaps(&self) -> Vec<(String, i64, i64)> {
+    pub fn gaps(&self) -> Vec<(String, i64, i64)> {
         let sql = "SELECT reason, start_ms, COALESCE(end_ms, 0) FROM gap ORDER BY start_ms";
         let rows = self.site.rows(DATABASE, sql).unwrap_or_default();
         rows.into_iter().map(|r| (r[0].clone(), r[1].parse().expect("ms"), r[2].parse().expect("ms"))).collect()
@@ -90,7 +95,7 @@ impl Recording {
     }
 
     /// The file is what its row and its sidecar say, and plays from its first picture.
-    fn check(&self, row: &Row) -> Played {
+    pub fn check(&self, row: &Row) -> Played {
         let path = self.file(row);
         let bytes = std::fs::read(&path).expect("the file is there");
         assert_eq!((bytes.len() as u64, &hex(&bytes)), (row.bytes, &row.sha256), "{}", row.path);
@@ -113,14 +118,14 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What ffprobe makes of a file.
 #[derive(Debug)]
-struct Played {
+pub struct Played {
     codec: String,
     size: (u32, u32),
-    frames: u32,
-    seconds: f64,
+    pub frames: u32,
+    pub seconds: f64,
 }
 
-fn play(path: &Path) -> Played {
+pub fn play(path: &Path) -> Played {
     let probe = |arguments: &[&str]| {
         let out = Command::new("ffprobe").args(["-v", "error", "-of", "csv=p=0"]).args(arguments).arg(path).output();
         let out = out.expect("ffprobe is installed");
@@ -144,10 +149,18 @@ fn play(path: &Path) -> Played {
     }
 }
 
-fn camera(id: &str, url: &str, mode: &str) -> String {
+pub fn camera(id: &str, url: &str, mode: &str) -> String {
     format!(
         "[[camera]]\nid = \"{id}\"\n[camera.detect]\nurl = \"{url}\"\nfps = 5\n[camera.recording]\nmode = \"{mode}\"\n"
     )
+}
+
+/// Without a rule a camera is recorded and not looked at.
+pub const RULE: &str = "[[camera.zone]]\nname = \"giua\"\npolygon = [[0.2, 0.5], [0.8, 0.5], [0.8, 1.0], [0.2, 1.0]]\n\
+    [[camera.rule]]\nname = \"vao\"\nkind = \"intrusion\"\nzones = [\"giua\"]\ninertia = 2\ngrace_seconds = 1\n";
+/// Whether nothing was recorded. The directory itself is there: workers are shut in to it.
+fn is_empty(dir: &std::path::Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 #[test]
@@ -216,17 +229,19 @@ fn events_are_recorded_with_what_came_before_and_after_them() {
     let node = Recording::new("segment_seconds = 600\n");
     let scene = stimulus::scene(&node.site.path(""), 1);
     let shown = SceneCamera::start(&scene, None);
-    let rule = "[[camera.zone]]\nname = \"giua\"\npolygon = [[0.2, 0.5], [0.8, 0.5], [0.8, 1.0], [0.2, 1.0]]\n\
-                [[camera.rule]]\nname = \"vao\"\nkind = \"intrusion\"\nzones = [\"giua\"]\ninertia = 2\ngrace_seconds = 1\n";
-    node.cameras(1, &[camera("ngo-1", &shown.url(), "events").replace("fps = 5", "fps = 10") + rule]);
+    node.cameras(1, &[camera("ngo-1", &shown.url(), "events").replace("fps = 5", "fps = 10") + RULE]);
     let running = node.run();
     let event = || {
-        let rows = node.site.rows(DATABASE, "SELECT started_ms FROM event ORDER BY started_ms").unwrap_or_default();
+        let rows = node
+            .site
+            .rows(DATABASE, "SELECT started_ms FROM event WHERE camera <> '' ORDER BY started_ms")
+            .unwrap_or_default();
         rows.first().map(|r| r[0].parse::<i64>().expect("ms"))
     };
     let mut before = true;
     until("an event is there", LONG, || {
-        let files = node.site.path("node/record").exists();
+        let directory = std::fs::read_dir(node.site.path("node/record"));
+        let files = directory.is_ok_and(|mut entries| entries.next().is_some());
         let event = event().is_some();
         before &= event || !files;
         event
@@ -273,19 +288,28 @@ fn a_change_of_resolution_or_codec_begins_a_new_segment_and_mjpeg_is_refused() {
 fn a_new_mode_is_in_force_without_a_new_connection() {
     let node = Recording::new("segment_seconds = 600\n");
     let footage = Camera::start(h264_small());
-    node.cameras(1, &[camera("ngo-1", &footage.url(), "off")]);
+    node.cameras(1, &[camera("ngo-1", &footage.url(), "off") + RULE]);
     let running = node.run();
     let inferred = || metric(node.site.node_port, "wardwatch_frames_inferred_total{camera=\"ngo-1\"}").unwrap_or(0.0);
     until("it is watched", LONG, || inferred() > 5.0);
-    assert!(!node.site.path("node/record").exists());
+    assert!(is_empty(&node.site.path("node/record")));
+    // Its only rule goes: it is recorded, and looked at no more; with a rule again it is watched again.
     node.cameras(2, &[camera("ngo-1", &footage.url(), "continuous")]);
     running.signal("HUP");
     until("a recording grows", LONG, || node.count("state = 'open'") == 1);
-    node.cameras(3, &[camera("ngo-1", &footage.url(), "off")]);
+    let seen = inferred();
+    let received = || metric(node.site.node_port, "wardwatch_frames_in_total{camera=\"ngo-1\"}").unwrap_or(0.0);
+    let before = received();
+    until("pictures come", LONG, || received() > before + 30.0);
+    assert!(inferred() <= seen + 5.0, "nobody asks what is on them");
+    node.cameras(3, &[camera("ngo-1", &footage.url(), "continuous") + RULE]);
+    running.signal("HUP");
+    until("it is watched again", LONG, || inferred() > seen + 10.0);
+    node.cameras(4, &[camera("ngo-1", &footage.url(), "off") + RULE]);
     running.signal("HUP");
     until("it is ended", LONG, || node.count("state = 'closed'") == 1);
     until("the timeline says why", LONG, || node.gaps().iter().any(|g| g.0 == "off" && g.2 == 0));
-    node.cameras(4, &[camera("ngo-1", &footage.url(), "continuous")]);
+    node.cameras(5, &[camera("ngo-1", &footage.url(), "continuous")]);
     running.signal("HUP");
     until("another one grows", LONG, || node.count("state = 'open'") == 1);
     until("the gap is over", LONG, || node.gaps().iter().all(|g| g.2 != 0));
@@ -304,11 +328,17 @@ fn on_a_full_disk_recording_stops_and_watching_goes_on() {
     };
     let node = Recording::new(&format!("segment_seconds = 600\ndir = \"{}\"\n", disk.path().join("record").display()));
     let mut footage = Camera::start(h264_small());
-    node.cameras(1, &[camera("ngo-1", &footage.url(), "continuous")]);
+    node.cameras(1, &[camera("ngo-1", &footage.url(), "continuous") + RULE]);
     let running = node.run();
     until("a recording grows", LONG, || node.count("state = 'open'") == 1);
     let filler = disk.fill();
     until("it stops", LONG, || node.gaps().iter().any(|g| g.0 == "disk_full" && g.2 == 0));
+    let told = || {
+        let sql = "SELECT json_extract(report, '$.rule'), phase, severity, camera FROM event
+                   WHERE json_extract(report, '$.kind') = 'system'";
+        node.site.rows(DATABASE, sql).unwrap_or_default()
+    };
+    until("that is an event", LONG, || told() == [["disk-full", "started", "alert", ""]]);
     until("what was there is ended", LONG, || node.count("state = 'recovered'") == 1);
     let inferred = || metric(node.site.node_port, "wardwatch_frames_inferred_total{camera=\"ngo-1\"}").unwrap_or(0.0);
     let seen = inferred();
@@ -316,6 +346,7 @@ fn on_a_full_disk_recording_stops_and_watching_goes_on() {
     std::fs::remove_file(filler).expect("there");
     until("recording goes on", LONG, || node.count("state = 'open'") == 1);
     until("the gap is over", LONG, || node.gaps().iter().all(|g| g.2 != 0));
+    until("and the event, too", LONG, || told() == [["disk-full", "ended", "alert", ""]]);
     assert_eq!(running.log().matches("recording stops").count(), 1, "one line an outage");
     // The camera loses power: what is there is ended, and the time is a gap.
     footage.stop();
@@ -328,4 +359,42 @@ fn on_a_full_disk_recording_stops_and_watching_goes_on() {
         assert_eq!((bytes.len() as u64, hex(&bytes)), (row.bytes, row.sha256));
         assert!(play(&path).frames > 0);
     }
+}
+
+#[test]
+fn out_of_its_hours_nothing_is_recorded_and_the_timeline_says_why() {
+    let node = Recording::new("segment_seconds = 600\n");
+    let footage = Camera::start(h264_small());
+    // Hours that hold always, and hours that never come: one minute, half a day from now.
+    let now = wardwatch::base::Clock::now(&wardwatch::base::clock::SystemClock).wall_ms;
+    let zone = jiff::tz::TimeZone::get("Asia/Ho_Chi_Minh").expect("bundled");
+    let later = jiff::Timestamp::from_millisecond(now + 12 * 3_600_000).expect("in range");
+    let later = zone.to_datetime(later);
+    let minute = |minutes: i8| format!("{:02}:{:02}", later.hour(), (later.minute() / 2) + minutes);
+    let hours = format!(
+        "[[schedule]]\nname = \"luon\"\nwindows = [{{ from = \"00:00\", to = \"24:00\" }}]\n\
+         [[schedule]]\nname = \"kia\"\nwindows = [{{ from = \"{}\", to = \"{}\" }}]\n",
+        minute(0),
+        minute(1)
+    );
+    let within = |name: &str| {
+        hours.clone() + &camera("ngo-1", &footage.url(), "continuous") + &format!("schedule = \"{name}\"\n")
+    };
+    node.cameras(1, &[within("kia")]);
+    let running = node.run();
+    until("the timeline says why", LONG, || node.gaps().iter().any(|g| g.0 == "schedule" && g.2 == 0));
+    let received = || metric(node.site.node_port, "wardwatch_frames_in_total{camera=\"ngo-1\"}").unwrap_or(0.0);
+    until("pictures come", LONG, || received() > 30.0);
+    assert_eq!(node.count("TRUE"), 0, "nothing is on disk");
+    node.cameras(2, &[within("luon")]);
+    running.signal("HUP");
+    until("a recording grows", LONG, || node.count("state = 'open'") == 1);
+    until("the gap is over", LONG, || node.gaps().iter().all(|g| g.2 != 0));
+    node.cameras(3, &[within("kia")]);
+    running.signal("HUP");
+    until("it is ended", LONG, || node.count("state = 'closed'") == 1);
+    until("and that is a gap", LONG, || node.gaps().iter().filter(|g| g.0 == "schedule").count() == 2);
+    assert_eq!(running.stop(), 0);
+    assert!(node.gaps().iter().all(|g| g.0 == "schedule"), "{:?}", node.gaps());
+    node.check(&node.rows("TRUE")[0]);
 }

@@ -165,11 +165,13 @@ fn fsck_does_not_forget_everything_because_a_disk_is_not_mounted() {
 #[test]
 fn a_node_finds_lost_rows_at_its_start_and_deletes_what_has_had_its_time_but_nothing_held() {
     use wardwatch::base::Clock;
-    let mut archive = Archive::new(&[Recipe::at(0), Recipe::at(10), Recipe::at(20)], &[]);
-    let old = "2025-11-24 and so long over";
+    // Ten days ago: too old for a week, and no leap of the clock.
+    let ago = wardwatch::base::clock::SystemClock.now().wall_ms - 10 * 86_400_000;
+    let old = |seconds: i64| Recipe { start_ms: ago + seconds * 1000, ..Recipe::default() };
+    let mut archive = Archive::new(&[old(0), old(10), old(20)], &[]);
     let connection = rusqlite::Connection::open(archive.database()).expect("there");
     let held = connection.execute("UPDATE segment SET held = 1 WHERE id = ?1", [archive.rows[1].id]);
-    assert_eq!(held.expect("writable"), 1, "{old}");
+    assert_eq!(held.expect("writable"), 1);
     drop(connection);
     // Written just now by a run that was cut off before the index knew it.
     let now = wardwatch::base::clock::SystemClock.now().wall_ms;

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use super::run::{Services, runtime, serve, signals};
 use super::{Shutdown, join, stopped, thread};
-use crate::base::types::Codec;
+use crate::base::types::{Codec, EventReport};
 use crate::base::{Error, ErrorKind, Result};
 use crate::centre::{CommittedEvent, Notice};
 use crate::config::load_site;
@@ -21,7 +21,7 @@ use crate::ingest::sample::{Footage, SampleCamera, SampleOptions};
 use crate::link::observe;
 use crate::publish::broker::{Broker, Role};
 use crate::rules;
-use crate::wire::event::{PhaseJson, SeverityJson, parse_rfc3339};
+use crate::wire::event::{Event, PhaseJson, SeverityJson, parse_rfc3339};
 
 const FOOTAGE_DIR: &str = ".cache/footage";
 const RUNTIME: &str = ".cache/onnxruntime/libonnxruntime.so.1.32.0";
@@ -259,6 +259,15 @@ fn tell(
     screen.event(committed, picture, timezone);
 }
 
+/// Who took part, or what the node says.
+fn what(event: &Event) -> String {
+    match (&event.label, &event.message) {
+        (Some(label), _) => format!("{label}×{} {:.2}", event.count, event.score),
+        (None, Some(message)) => format!("{} / {}", message.vi, message.en),
+        (None, None) => "-".into(),
+    }
+}
+
 /// Standard output, with colours only on a terminal.
 #[derive(Clone)]
 struct Screen {
@@ -281,7 +290,11 @@ impl Screen {
         let time = updated
             .map(|t| t.to_zoned_datetime(timezone.clone()).strftime("%d/%m/%Y %H:%M:%S").to_string())
             .unwrap_or_default();
-        let (vietnamese, english) = rules::kind(&e.kind).map_or(("?", "?"), |k| (k.vietnamese, k.english));
+        let (vietnamese, english) = match rules::kind(&e.kind) {
+            Some(kind) => (kind.vietnamese, kind.english),
+            None if e.kind == EventReport::SYSTEM => ("hệ thống", "system"),
+            None => ("?", "?"),
+        };
         let phase = match e.phase {
             PhaseJson::Started => "bắt đầu/started",
             PhaseJson::Updated => "cập nhật/updated",
@@ -293,12 +306,10 @@ impl Screen {
         };
         let severity = if self.colours { format!("{colour}{severity}\x1b[0m") } else { severity.to_owned() };
         self.say(&format!(
-            "EVENT {time} {} {} ({vietnamese}/{english}) {phase} {severity} {}×{} {:.2} {} ms {}",
-            e.camera,
+            "EVENT {time} {} {} ({vietnamese}/{english}) {phase} {severity} {} {} ms {}",
+            e.camera.as_deref().unwrap_or("-"),
             e.rule,
-            e.label,
-            e.count,
-            e.score,
+            what(e),
             committed.latency_ms,
             picture.map_or("-".into(), |p| p.display().to_string()),
         ));

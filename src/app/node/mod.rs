@@ -9,6 +9,8 @@ mod process;
 mod recordings;
 mod shelf;
 mod sink;
+mod system;
+mod vigil;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,7 @@ use process::WorkerProcess;
 use recordings::Recordings;
 use shelf::Shelf;
 use sink::Sink;
+use system::{Moment, SystemEvents};
 
 /// How long open HTTP requests may take when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -85,7 +88,15 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         tracing::warn!("{} events were open when the last run ended; they are ended now", ended.len());
     }
 
-    let shelf = Shelf::ready(&node, store.clone(), clock.clone()).await;
+    let system = SystemEvents::new(store.clone(), clock.clone());
+    if let Some(path) = &opened.quarantined {
+        let aside = path.display().to_string();
+        system.tell(&Moment::DatabaseRebuilt { aside, salvaged: opened.salvaged });
+    }
+    let (system_stop, system_stopped) = watch::channel(false);
+    let telling = tokio::spawn(system.clone().run(system_stopped));
+
+    let shelf = Shelf::ready(&node, store.clone(), clock.clone(), system.clone()).await;
 
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
@@ -108,9 +119,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         },
     ));
 
-    let recordings = Recordings::new(store.clone(), node.record.dir.clone());
+    let recordings = Recordings::new(store.clone(), node.record.dir.clone(), system.clone());
     recordings.begin(&document).await;
-    let sink = Sink::new(store.clone(), recordings, clock.clone(), origin, statuses);
+    let sink = Sink::new(store.clone(), recordings, system, clock.clone(), origin, statuses);
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -149,6 +160,10 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     fleet.stop().await;
     pruning.abort();
     retaining.abort();
+    system_stop.send_replace(true);
+    if let Err(e) = telling.await {
+        tracing::error!("telling of the node itself failed: {e}");
+    }
     publish_stop.send_replace(true);
     let published = match published {
         Some(ended) => ended,
@@ -202,9 +217,12 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         ring_bytes: node.ring_bytes,
         record: node.record.clone(),
         boot_id: sink.boot_id().to_owned(),
+        memory_bytes: node.worker_memory_bytes,
+        sandbox: node.sandbox,
     };
     let dump = Dump::open(node.ipc_dump.as_deref())?;
     let of_workers = sink.clone();
+    let (silence, clock) = (node.worker_silence_seconds, Arc::new(SystemClock));
     let make = move |index| WorkerProcess {
         index,
         program: program.clone(),
@@ -212,6 +230,8 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         setup: setup.clone(),
         sink: of_workers.clone(),
         dump: dump.clone(),
+        silence: Duration::from_secs(silence),
+        clock: clock.clone(),
     };
     Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink))
 }

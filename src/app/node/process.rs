@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,9 +15,10 @@ use tokio::time::{Instant, timeout};
 
 use super::dump::Dump;
 use super::sink::Sink;
+use super::vigil::{Hang, Input, Vigil};
 use crate::app::telemetry;
 use crate::base::types::{CameraId, Phantom};
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::config::Camera;
 use crate::wire::ipc::{self, CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup};
 
@@ -26,6 +28,8 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
 /// A worker that lived this long restarts at once; a shorter life doubles the pause.
 const HEALTHY_LIFE: Duration = Duration::from_secs(10);
+/// How often a worker is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 const RESTART_MIN: Duration = Duration::from_millis(100);
 const RESTART_MAX: Duration = Duration::from_secs(30);
 
@@ -47,11 +51,16 @@ pub(super) struct WorkerProcess {
     pub(super) setup: WorkerSetup,
     pub(super) sink: Sink,
     pub(super) dump: Dump,
+    /// How long nothing need be heard of it.
+    pub(super) silence: Duration,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 enum End {
     Stopped,
     Died(Error),
+    /// It lives, but must not: the reason for the metric, and for a person.
+    Unfit(&'static str, Error),
 }
 
 impl WorkerProcess {
@@ -64,15 +73,15 @@ impl WorkerProcess {
             let cameras: Vec<CameraId> = desired.borrow().cameras.iter().map(|(c, _)| c.id.clone()).collect();
             match end {
                 Ok(End::Stopped) => return,
-                Ok(End::Died(e)) | Err(e) => {
+                Ok(End::Died(e) | End::Unfit(_, e)) | Err(e) => {
                     if desired.borrow().stop {
-                        self.sink.worker_gone(self.index, &cameras).await;
+                        self.sink.worker_gone(self.index, &cameras, false).await;
                         return;
                     }
                     tracing::error!(worker = self.index, "{e}");
                 }
             }
-            self.sink.worker_gone(self.index, &cameras).await;
+            self.sink.worker_gone(self.index, &cameras, true).await;
             pause = if begun.elapsed() >= HEALTHY_LIFE { RESTART_MIN } else { (pause * 2).min(RESTART_MAX) };
             let stopped = async { desired.wait_for(|d| d.stop).await.is_ok() };
             if timeout(pause, stopped).await.is_ok() {
@@ -88,8 +97,13 @@ impl WorkerProcess {
         let (read, write) = socket.into_split();
         let mut orders = Orders { write, stdin, given: HashMap::new(), dump: self.dump.clone(), index: self.index };
         orders.send(&ToWorker::Setup(Box::new(self.setup.clone()))).await?;
-        let end = self.converse(read, &mut orders, desired).await;
+        let end = self.converse(read, &mut orders, desired, child.id()).await;
         drop(orders);
+        if let Ok(End::Unfit(reason, _)) = &end {
+            metrics::counter!(crate::base::telemetry::WORKER_KILLS, "reason" => *reason).increment(1);
+            // It would not take an order; an error means that it is gone already.
+            child.start_kill().ok();
+        }
         match timeout(STOP_DEADLINE, child.wait()).await {
             Ok(Ok(status)) => match end {
                 Ok(End::Died(e)) => Ok(End::Died(e.source(status.to_string()))),
@@ -142,13 +156,28 @@ impl WorkerProcess {
         }
     }
 
+    /// Notes the memory of the worker; an end when it is too much.
+    fn weigh(&self, pid: Option<u32>) -> Option<End> {
+        let bytes = resident_bytes(pid?)?;
+        metrics::gauge!(crate::base::telemetry::WORKER_MEMORY, "worker" => self.index.to_string()).set(bytes as f64);
+        let limit = self.setup.memory_bytes;
+        let text = || format!("a worker takes {} MiB, more than {}; it is ended", bytes >> 20, limit >> 20);
+        let error =
+            || Error::new(ErrorKind::Exhausted, text()).hint("if no camera is to blame, raise worker_memory_mb");
+        (bytes > limit).then(|| End::Unfit("memory", error()))
+    }
+
     /// Passes orders and takes messages until the worker ends.
     async fn converse(
         &self,
         read: OwnedReadHalf,
         orders: &mut Orders,
         desired: &mut watch::Receiver<Desired>,
+        pid: Option<u32>,
     ) -> Result<End> {
+        let mut vigil = Vigil::new(self.silence, self.clock.now());
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut messages = Messages { read, decoder: Decoder::default(), chunk: vec![0; 64 * 1024] };
         let mut ready = false;
         let mut stop_at: Option<Instant> = None;
@@ -170,19 +199,39 @@ impl WorkerProcess {
                                 self.sink.worker_failed(self.index);
                                 return Ok(End::Died(Error::new(ErrorKind::Unavailable, message)));
                             }
-                            ToNode::Ready { model, provider } => {
-                                tracing::info!(worker = self.index, model, provider, "ready");
+                            ToNode::Ready { model, provider, sandbox } => {
+                                tracing::info!(worker = self.index, model, provider, sandbox = sandbox.describe(), "ready");
+                                self.sink.sandboxed(self.index, &sandbox);
                                 self.sink.worker_ready(self.index);
+                                vigil.step(Input::Ready, self.clock.now());
                                 ready = true;
                                 desired.mark_changed();
                             }
-                            other => self.sink.take(other, blob).await?,
+                            ToNode::Stats(stats) => {
+                                let hang = vigil.step(Input::Stats(&stats), self.clock.now());
+                                self.sink.take(ToNode::Stats(stats), blob).await?;
+                                if let Some(hang) = hang.filter(|_| stop_at.is_none()) {
+                                    return Ok(hung(&hang));
+                                }
+                            }
+                            other => {
+                                self.sink.take(other, blob).await?;
+                                vigil.step(Input::Heard, self.clock.now());
+                            }
                         }
                     }
                     Ok(None) if stop_at.is_some() => return Ok(End::Stopped),
                     Ok(None) => return Ok(End::Died(Error::new(ErrorKind::Unavailable, "the worker died"))),
                     Err(e) => return Ok(End::Died(e)),
                 },
+                _ = look.tick(), if stop_at.is_none() => {
+                    if let Some(hang) = vigil.step(Input::Tick, self.clock.now()) {
+                        return Ok(hung(&hang));
+                    }
+                    if let Some(end) = self.weigh(pid) {
+                        return Ok(end);
+                    }
+                }
                 changed = desired.changed() => {
                     let wanted = desired.borrow_and_update().clone();
                     if (changed.is_err() || wanted.stop) && stop_at.is_none() {
@@ -199,6 +248,18 @@ impl WorkerProcess {
             }
         }
     }
+}
+
+fn hung(hang: &Hang) -> End {
+    let error = Error::new(ErrorKind::Timeout, format!("a worker hangs: {}; it is ended", hang.what));
+    End::Unfit("hang", hang.camera.iter().fold(error, |error, camera| error.camera(camera)))
+}
+
+/// Resident memory of a process; `None` when it is gone.
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
 }
 
 struct Messages {

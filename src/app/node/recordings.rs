@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::counter;
 
+use super::system::{Condition, SystemEvents};
 use crate::base::Result;
 use crate::base::telemetry as names;
 use crate::base::types::{CameraId, Gap, GapReason, Segment};
@@ -19,12 +20,13 @@ use crate::store::Store;
 pub(super) struct Recordings {
     store: Store,
     dir: PathBuf,
+    system: SystemEvents,
     modes: Arc<Mutex<HashMap<CameraId, RecordingMode>>>,
 }
 
 impl Recordings {
-    pub(super) fn new(store: Store, dir: PathBuf) -> Self {
-        Self { store, dir, modes: Arc::default() }
+    pub(super) fn new(store: Store, dir: PathBuf, system: SystemEvents) -> Self {
+        Self { store, dir, system, modes: Arc::default() }
     }
 
     /// Ends what the last run left open. From there to the first new file is a gap, for cameras that are recorded always.
@@ -50,6 +52,7 @@ impl Recordings {
     }
 
     pub(super) async fn opened(&self, segment: Segment) {
+        self.system.end(&Condition::DiskFull, segment.camera.as_str());
         report(&segment.camera.clone(), self.store.segment_opened(segment).await);
     }
 
@@ -62,10 +65,14 @@ impl Recordings {
     pub(super) async fn gap_began(&self, gap: Gap) {
         let (camera, reason) = (gap.camera.to_string(), gap.reason.as_str());
         counter!(names::RECORD_GAPS, "camera" => camera, "reason" => reason).increment(1);
+        if gap.reason == GapReason::DiskFull && gap.end_ms.is_none() {
+            self.system.begin(Condition::DiskFull, gap.camera.as_str());
+        }
         report(&gap.camera.clone(), self.store.gap_began(gap).await);
     }
 
     pub(super) async fn gap_ended(&self, camera: CameraId, at_ms: i64) {
+        self.system.end(&Condition::DiskFull, camera.as_str());
         report(&camera, self.store.gap_ended(camera.clone(), at_ms).await);
     }
 

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use metrics::gauge;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::system::{Condition, SystemEvents};
 use crate::app::recordings::mend_one;
+use crate::base::telemetry as names;
 use crate::base::types::CameraId;
-use crate::base::{Clock, Result};
+use crate::base::{Clock, Result, Stamp};
 use crate::config::{CamerasDocument, NodeConfig, RecordConfig, RecordingConfig};
 use crate::record::fsck::{self, Depth, Disk, Problem};
-use crate::record::retention::{self, CameraInventory, Candidate, Deletion, Inventory, Plan, Policy};
+use crate::record::retention::{self, CameraInventory, Candidate, Deletion, Inventory, Plan, Policy, Timeline};
 use crate::store::Store;
 use crate::store::reader::Reader;
 
@@ -49,13 +52,14 @@ pub(super) struct Shelf {
     database: PathBuf,
     record: RecordConfig,
     clock: Arc<dyn Clock>,
+    system: SystemEvents,
 }
 
 impl Shelf {
     /// A node's recordings, looked over; what cannot be looked at does not keep a node from starting.
-    pub(super) async fn ready(node: &NodeConfig, store: Store, clock: Arc<dyn Clock>) -> Self {
+    pub(super) async fn ready(node: &NodeConfig, store: Store, clock: Arc<dyn Clock>, system: SystemEvents) -> Self {
         let database = node.state_dir.join("node.db");
-        let shelf = Self { store, database, record: node.record.clone(), clock };
+        let shelf = Self { store, database, record: node.record.clone(), clock, system };
         if let Err(e) = shelf.look_over().await {
             tracing::error!("recordings and their index were not compared: {e}");
         }
@@ -94,30 +98,48 @@ impl Shelf {
     /// Deletes what has had its time, now and then once a minute.
     async fn retain(self, policies: watch::Receiver<Policies>) {
         let mut minutely = tokio::time::interval(EVERY);
-        let mut stopped = false;
+        let mut before = Plan::default();
         loop {
             minutely.tick().await;
             let policies = policies.borrow().clone();
             match self.step(policies).await {
                 Ok(plan) => {
-                    if plan.stop_recording && !stopped {
-                        tracing::error!(
-                            floor_mb = self.record.disk_floor_bytes >> 20,
-                            "the disk is full and every recording left is held or being written: nothing can be deleted"
-                        );
-                    }
-                    stopped = plan.stop_recording;
+                    self.say(&before, &plan);
+                    before = plan;
                 }
                 Err(e) => tracing::warn!("recordings that have had their time are not deleted: {e}"),
             }
         }
     }
 
+    /// Tells what a person has to know, once.
+    fn say(&self, before: &Plan, now: &Plan) {
+        gauge!(names::CLOCK_DOUBTFUL).set(if now.clock_doubtful { 1.0 } else { 0.0 });
+        self.system.set(Condition::NothingToDelete, "shelf", now.stop_recording);
+        self.system.set(Condition::ClockDoubtful, "shelf", now.clock_doubtful);
+        if now.stop_recording && !before.stop_recording {
+            tracing::error!(
+                floor_mb = self.record.disk_floor_bytes >> 20,
+                "the disk is full and every recording left is held or being written: nothing can be deleted; each camera's \
+                 recording stops when half of the floor is left, and goes on when there is room"
+            );
+        }
+        if now.clock_doubtful && !before.clock_doubtful {
+            tracing::error!(
+                "the clock seems to have leapt ahead by more than a month; recordings from before are not deleted for their \
+                 age yet: set the machine's clock, and look at its battery"
+            );
+        }
+        if before.clock_doubtful && !now.clock_doubtful {
+            tracing::info!("the clock is believed again");
+        }
+    }
+
     /// One round; what was decided.
     async fn step(&self, policies: Policies) -> Result<Plan> {
-        let shelf = (self.database.clone(), self.record.clone());
-        let (inventory, paths) = blocking(move || inventory(&shelf.0, &shelf.1, &policies)).await?;
-        let plan = retention::step(&inventory, self.clock.now().wall_ms);
+        let (shelf, now) = ((self.database.clone(), self.record.clone()), self.clock.now());
+        let (inventory, paths) = blocking(move || inventory(&shelf.0, &shelf.1, &policies, now)).await?;
+        let plan = retention::step(&inventory, now.wall_ms);
         let mut done: HashMap<&str, (u32, u64)> = HashMap::new();
         for Deletion { id, bytes, cause } in &plan.delete {
             let Some(path) = paths.get(id).cloned() else { continue };
@@ -163,11 +185,19 @@ fn recent_problems(database: &Path, dir: &Path, now_ms: i64) -> Result<Vec<Probl
 }
 
 /// What retention decides upon, and where each candidate lies.
-fn inventory(database: &Path, record: &RecordConfig, policies: &Policies) -> Result<(Inventory, HashMap<i64, String>)> {
+fn inventory(
+    database: &Path,
+    record: &RecordConfig,
+    policies: &Policies,
+    now: Stamp,
+) -> Result<(Inventory, HashMap<i64, String>)> {
     let reader = Reader::open(database)?;
+    let mut timeline = Timeline { uptime_ms: now.mono.as_millis() as i64, ..Timeline::default() };
     let mut paths = HashMap::new();
     let mut cameras = Vec::new();
     for camera in reader.cameras()? {
+        let (before, since) = reader.around(&camera, now.wall_ms.saturating_sub(retention::LEAP_MS))?;
+        timeline.add(before, since);
         let policy = policies.get(&camera).copied().unwrap_or_else(|| policy(&RecordingConfig::default()));
         let bytes = if policy.max_bytes.is_some() { reader.bytes(&camera)? } else { 0 };
         let segments = reader.oldest_unheld(&camera, BATCH)?;
@@ -183,5 +213,5 @@ fn inventory(database: &Path, record: &RecordConfig, policies: &Policies) -> Res
         return Ok((Inventory::default(), paths));
     }
     let free_bytes = retention::free_bytes(&record.dir)?;
-    Ok((Inventory { free_bytes, floor_bytes: record.disk_floor_bytes, cameras }, paths))
+    Ok((Inventory { free_bytes, floor_bytes: record.disk_floor_bytes, timeline, cameras }, paths))
 }

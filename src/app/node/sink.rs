@@ -10,17 +10,23 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::watch;
 
 use super::recordings::Recordings;
+use super::system::{Condition, SystemEvents};
 use crate::base::telemetry as names;
 use crate::base::types::{CameraCounters, CameraHealth, CameraId, CameraState, EventReport, Phantom, Snapshot};
 use crate::base::{Clock, ErrorKind, Result};
 use crate::publish::presence::CameraStatuses;
 use crate::store::Store;
 use crate::wire::event::{Origin, rfc3339};
-use crate::wire::ipc::{ToNode, WorkerStats};
+use crate::wire::ipc::{Layer, SandboxReport, ToNode, WorkerStats};
 use crate::wire::status::CameraStatus;
 
 /// Between tries to commit while the disk is full or failing.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
+
+/// Whether the store may take the same again later.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Corrupt)
+}
 
 /// Cloneable; shared by the tasks of all workers.
 #[derive(Clone)]
@@ -29,6 +35,7 @@ pub(super) struct Sink(Arc<Inner>);
 struct Inner {
     store: Store,
     recordings: Recordings,
+    system: SystemEvents,
     clock: Arc<dyn Clock>,
     origin: Origin,
     statuses: watch::Sender<CameraStatuses>,
@@ -42,6 +49,7 @@ impl Sink {
     pub(super) fn new(
         store: Store,
         recordings: Recordings,
+        system: SystemEvents,
         clock: Arc<dyn Clock>,
         origin: Origin,
         statuses: watch::Sender<CameraStatuses>,
@@ -49,6 +57,7 @@ impl Sink {
         Self(Arc::new(Inner {
             store,
             recordings,
+            system,
             clock,
             origin,
             statuses,
@@ -96,11 +105,16 @@ impl Sink {
             .filter(|_| !jpeg.is_empty())
             .map(|info| Snapshot { info: info.clone(), jpeg: jpeg.clone() });
         let mut complained = false;
+        // The store mends a corrupt database itself, once it has been found out.
+        let mut corrupt = 0;
         loop {
             match self.0.store.commit(report.clone(), snapshot.clone(), self.0.clock.now()).await {
                 Ok(committed) => {
+                    if committed.snapshots_dropped > 0 {
+                        self.0.system.begin(Condition::SnapshotsDropped, "store");
+                    }
                     tracing::debug!(
-                        camera = report.camera.as_str(),
+                        camera = report.place(),
                         event = committed.id,
                         revision = committed.revision,
                         phase = report.phase.as_str(),
@@ -108,15 +122,21 @@ impl Sink {
                     );
                     return;
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout) => {
+                Err(e) if corrupt < 3 && is_passing(e.kind()) => {
+                    corrupt += u32::from(e.kind() == ErrorKind::Corrupt);
                     if !complained {
-                        tracing::error!(camera = report.camera.as_str(), "event waits for the store: {e}");
+                        tracing::error!(camera = report.place(), "event waits for the store: {e}");
                         complained = true;
                     }
                     tokio::time::sleep(COMMIT_RETRY).await;
                 }
+                // A commit whose sync failed may be there all the same once the database is opened anew.
+                Err(e) if complained && e.kind() == ErrorKind::Invalid => {
+                    tracing::info!(camera = report.place(), event = report.id, "is stored already: {e}");
+                    return;
+                }
                 Err(e) => {
-                    tracing::error!(camera = report.camera.as_str(), event = report.id, "event refused: {e}");
+                    tracing::error!(camera = report.place(), event = report.id, "event refused: {e}");
                     return;
                 }
             }
@@ -187,9 +207,12 @@ impl Sink {
         })
     }
 
-    /// A worker ended: what it had open ends, its cameras wait for its successor.
-    pub(super) async fn worker_gone(&self, index: usize, cameras: &[CameraId]) {
+    /// A worker ended, or `died`: what it had open ends, its cameras wait for its successor.
+    pub(super) async fn worker_gone(&self, index: usize, cameras: &[CameraId], died: bool) {
         self.0.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(index, false);
+        if died {
+            self.0.system.begin(Condition::WorkerDown(index), "fleet");
+        }
         let now = self.0.clock.now();
         for camera in cameras {
             self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(camera);
@@ -233,7 +256,17 @@ impl Sink {
         });
     }
 
+    /// Shows which layers of its sandbox a worker has.
+    pub(super) fn sandboxed(&self, index: usize, report: &SandboxReport) {
+        for layer in Layer::ALL {
+            let there = report.enforced.contains(&layer) && report.missing.iter().all(|(missing, _)| *missing != layer);
+            let labels = [("worker", index.to_string()), ("layer", layer.as_str().to_owned())];
+            gauge!(names::WORKER_SANDBOX, &labels).set(f64::from(u8::from(there)));
+        }
+    }
+
     pub(super) fn worker_ready(&self, index: usize) {
+        self.0.system.end(&Condition::WorkerDown(index), "fleet");
         self.0.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(index, true);
     }
 
@@ -252,6 +285,7 @@ impl Sink {
     }
 
     pub(super) fn set_config_revision(&self, revision: u64) {
+        self.0.system.set_config_revision(revision);
         self.0.config_revision.store(revision, Ordering::Relaxed);
     }
 }

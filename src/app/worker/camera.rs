@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::outbound::Outbound;
+use super::pulse::{self, Pulse};
 use super::record::{RecordControl, RecordLoop};
 use super::stream::{Stream, StreamReport, Supervisor, decode_loop};
 use crate::app::camera::{CameraTask, SiteSettings};
@@ -26,6 +27,7 @@ use crate::ingest::receive::Endpoint;
 use crate::privacy::Masks;
 use crate::record::recorder::{Recorder, Settings};
 use crate::rules::IdSource;
+use crate::rules::schedule::Schedule;
 use crate::track::Tracker;
 use crate::wire::ipc::{CameraAssignment, CameraSecrets, StreamSettings, ToNode};
 
@@ -47,6 +49,7 @@ pub(super) struct Shared {
     pub(super) ring_bytes: usize,
     pub(super) record: RecordConfig,
     pub(super) boot_id: String,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 enum TaskInput {
@@ -75,6 +78,7 @@ pub(super) struct CameraRuntime {
     task: SyncSender<TaskInput>,
     counts: Arc<Counts>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    site: SiteSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -83,15 +87,17 @@ impl CameraRuntime {
     pub(super) fn start(assignment: CameraAssignment, secrets: &CameraSecrets, shared: &Shared) -> Result<Arc<Self>> {
         let id = assignment.id.clone();
         let detect = Stream::new(shared.ring_bytes);
+        // Without a rule nobody asks what is to be seen: such a camera is recorded, not looked at.
+        detect.set_decoded(!assignment.rules.is_empty());
         let record = assignment.record.as_ref().map(|_| Stream::new(shared.ring_bytes));
         let (task, inputs) = sync_channel(TASK_QUEUE);
         let counts = Arc::new(Counts::default());
         let fps = Arc::new(Mutex::new(assignment.detect_fps));
         let mut threads = Vec::new();
 
-        let recording = Arc::new(RecordControl::new(assignment.recording));
+        let recording = Arc::new(RecordControl::new(assignment.recording, hours(&assignment, &shared.site)));
         let worker = CameraWorker::new(&assignment, shared, record.clone(), recording.clone(), counts.clone())?;
-        threads.push(thread(&format!("task {id}"), move || worker.run(&inputs))?);
+        threads.push(shared.pulse.thread(&format!("task {id}"), &id, move || worker.run(&inputs))?);
 
         let (mailbox, camera, replaced) = (shared.mailbox.clone(), id.clone(), counts.clone());
         mailbox.add(id.clone());
@@ -101,7 +107,8 @@ impl CameraRuntime {
             }
         });
         let (name, stream, wanted) = (id.to_string(), detect.clone(), fps.clone());
-        threads.push(thread(&format!("decode {id}"), move || decode_loop(&name, &stream, &wanted, deliver))?);
+        let decode = move || decode_loop(&name, &stream, &wanted, deliver);
+        threads.push(shared.pulse.thread(&format!("decode {id}"), &id, decode)?);
 
         let health = Arc::new(Health::new(id.clone(), shared.outbound.clone()));
         let recorder = recorder(&id, record.as_ref().unwrap_or(&detect), record.is_some(), &recording, shared);
@@ -110,7 +117,8 @@ impl CameraRuntime {
         let mut receive = |role: StreamRole, settings: &StreamSettings, stream: &Arc<Stream>| -> Result<()> {
             let supervisor = supervisor(&id, role, settings, secrets, stream, shared);
             let health = health.clone();
-            threads.push(thread(&format!("receive {id}"), move || supervisor.run(|r| health.report(role, r)))?);
+            let receive = move || supervisor.run(|r| health.report(role, r));
+            threads.push(shared.pulse.thread(&format!("receive {id}"), &id, receive)?);
             Ok(())
         };
         receive(StreamRole::Detect, &assignment.detect, &detect)?;
@@ -120,6 +128,7 @@ impl CameraRuntime {
         Ok(Arc::new(Self {
             masks: Mutex::new(Masks::new(assignment.masks.clone())),
             threads: Mutex::new(threads),
+            site: shared.site.clone(),
             clock: shared.clock.clone(),
             assignment,
             detect,
@@ -142,7 +151,8 @@ impl CameraRuntime {
         *self.fps.lock().unwrap_or_else(PoisonError::into_inner) = new.detect_fps;
         *self.masks.lock().unwrap_or_else(PoisonError::into_inner) = Masks::new(new.masks.clone());
         // Ending a segment takes the recording thread's time, not this one's.
-        self.recording.set_mode(new.recording, self.clock.now());
+        self.recording.set_mode(new.recording, hours(&new, &self.site), self.clock.now());
+        self.detect.set_decoded(!new.rules.is_empty());
         if self.task.send(TaskInput::Reconfigure(Box::new(new))).is_err() {
             tracing::error!(camera = self.assignment.id.as_str(), "its task has ended");
         }
@@ -193,6 +203,11 @@ impl CameraRuntime {
             join(handle);
         }
     }
+}
+
+/// When recording is in force.
+fn hours(assignment: &CameraAssignment, site: &SiteSettings) -> Option<Schedule> {
+    assignment.recording_hours.as_ref().map(|h| Schedule::new(h, site.timezone.clone()))
 }
 
 fn recorder(
@@ -366,6 +381,7 @@ impl CameraWorker {
 
     fn run(mut self, inputs: &Receiver<TaskInput>) {
         loop {
+            pulse::beat();
             match inputs.recv_timeout(Duration::from_millis(500)) {
                 Ok(TaskInput::Detected(seen)) => self.step(&seen.0, &seen.1),
                 Ok(TaskInput::Reconfigure(assignment)) => self.reconfigure(&assignment),

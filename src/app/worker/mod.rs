@@ -7,11 +7,13 @@
 
 mod camera;
 mod outbound;
+mod pulse;
 mod record;
 pub mod stream;
 
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::ErrorKind as Io;
+use std::io::{BufRead, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
@@ -20,28 +22,49 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::camera::SiteSettings;
-use super::{join, thread};
+use super::{join, sandbox, thread};
 use crate::base::clock::SystemClock;
 use crate::base::types::{CameraId, Frame};
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::detect::{Detector, Mailbox, Take};
 use crate::wire::ipc::{
-    CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup, WorkerStats,
+    self, CameraAssignment, CameraSecrets, Decoder, LateThread, PROTOCOL, SandboxReport, ToNode, ToWorker, WorkerSetup,
+    WorkerStats,
 };
 use camera::{CameraRuntime, Shared};
 use outbound::Outbound;
+use pulse::{Listener, Pulse};
 
 /// How long the secrets of an assignment may take: they were written before it.
 const SECRETS_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a main thread without orders tells that it is alive.
+const LOOK_UP: Duration = Duration::from_secs(1);
+/// The address space that may be written counts more than what is in use, stacks of threads above all: the limit that
+/// the kernel enforces is this many times the one that the node watches. It stops a single huge allocation.
+const DATA_FOR_MEMORY: u64 = 4;
+/// How long a worker whose node is gone may take to end in order.
+const LAST_BREATH: Duration = Duration::from_secs(20);
 
 /// Runs until the node says stop or goes away.
 ///
 /// # Errors
-/// When the node cannot be reached or speaks another protocol, or when the detector cannot be loaded.
+/// When the node cannot be reached or speaks another protocol, when the detector cannot be loaded, or when the sandbox
+/// is required and cannot be had.
 pub fn run(socket: &Path) -> Result<()> {
     let socket = UnixStream::connect(socket).map_err(|e| {
         Error::io("the node cannot be reached", socket, e).hint("workers are started by `wardwatch run`, not by hand")
     })?;
+    say(&socket, &ToNode::Hello { protocol: PROTOCOL, pid: std::process::id() })?;
+    let mut messages = Messages::new(clone(&socket)?);
+    // The sandbox holds the calling thread and those that it starts: until it stands there is only this one.
+    let prepared = match prepare(&mut messages) {
+        Ok(Some(prepared)) => prepared,
+        Ok(None) => return Ok(()),
+        Err(e) => {
+            say(&socket, &ToNode::Failed { message: e.to_string() })?;
+            return Err(e);
+        }
+    };
     let outbound = Arc::new(Outbound::default());
     let vault = Arc::new(Vault::default());
     let writer = {
@@ -49,8 +72,7 @@ pub fn run(socket: &Path) -> Result<()> {
         thread("to node", move || outbound.write_to(socket))?
     };
     watch_stdin(vault.clone(), clone(&socket)?)?;
-    outbound.send(ToNode::Hello { protocol: PROTOCOL, pid: std::process::id() }, Bytes::new());
-    let result = serve(Messages::new(socket), &outbound, &vault);
+    let result = serve(prepared, messages, &outbound, &vault);
     if let Err(e) = &result {
         outbound.send(ToNode::Failed { message: e.to_string() }, Bytes::new());
     }
@@ -64,17 +86,44 @@ fn clone(socket: &UnixStream) -> Result<UnixStream> {
     socket.try_clone().map_err(|e| Error::io("the socket cannot be shared", "socket", e))
 }
 
-fn serve(mut messages: Messages, outbound: &Arc<Outbound>, vault: &Vault) -> Result<()> {
-    let Some(first) = messages.next()? else { return Ok(()) };
-    let ToWorker::Setup(setup) = first else {
-        return Err(Error::new(ErrorKind::Invalid, "the node's first message is not the set-up"));
+/// Says something before there is a thread for it.
+fn say(mut socket: &UnixStream, message: &ToNode) -> Result<()> {
+    let bytes = ipc::encode(message, &[])?;
+    socket.write_all(&bytes).map_err(|e| Error::io("cannot write to the node", "socket", e))
+}
+
+/// Takes the set-up, loads what is loaded from all over the file system, and shuts the process in. `None` when the node
+/// has gone.
+fn prepare(messages: &mut Messages) -> Result<Option<(Box<WorkerSetup>, SandboxReport)>> {
+    let setup = match messages.next()? {
+        None => return Ok(None),
+        Some(ToWorker::Setup(setup)) => setup,
+        Some(_) => return Err(Error::new(ErrorKind::Invalid, "the node's first message is not the set-up")),
     };
     if setup.protocol != PROTOCOL {
         return Err(Error::new(ErrorKind::Invalid, "node and worker are of different versions")
             .hint("finish the upgrade and start wardwatch again"));
     }
+    sandbox::limit(DATA_FOR_MEMORY * setup.memory_bytes)?;
+    // Looks for plug-ins, in a process of its own if there are new ones.
     crate::ingest::init()?;
-    let worker = Worker::start(&setup, outbound.clone())?;
+    if let Err(e) = std::fs::create_dir_all(&setup.record.dir) {
+        tracing::warn!("the recording directory cannot be made, nothing will be recorded: {e}");
+    }
+    let policy = sandbox::Policy::of_worker(&setup.detect, &setup.record.dir);
+    let report = sandbox::enter(&policy, setup.sandbox)?;
+    Ok(Some((setup, report)))
+}
+
+fn serve(
+    (setup, sandbox): (Box<WorkerSetup>, SandboxReport),
+    mut messages: Messages,
+    outbound: &Arc<Outbound>,
+    vault: &Vault,
+) -> Result<()> {
+    let worker = Worker::start(&setup, outbound.clone(), sandbox)?;
+    worker.shared.pulse.watch("orders", None);
+    messages.look_up_now_and_then()?;
     let result = loop {
         match messages.next() {
             Ok(Some(ToWorker::Assign(assignment))) => worker.assign(*assignment, vault),
@@ -99,17 +148,24 @@ impl Messages {
         Self { socket, decoder: Decoder::default() }
     }
 
+    /// From now on a quiet node does not keep the thread from telling that it is alive.
+    fn look_up_now_and_then(&self) -> Result<()> {
+        let set = self.socket.set_read_timeout(Some(LOOK_UP));
+        set.map_err(|e| Error::io("the socket takes no limit", "socket", e))
+    }
+
     /// The next message; `None` when the node has closed the connection.
     fn next(&mut self) -> Result<Option<ToWorker>> {
         let mut chunk = [0; 16 * 1024];
         loop {
+            pulse::beat();
             if let Some((message, _)) = self.decoder.pull()? {
                 return Ok(Some(message));
             }
             match self.socket.read(&mut chunk) {
                 Ok(0) => return Ok(None),
                 Ok(n) => self.decoder.push(&chunk[..n]),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), Io::Interrupted | Io::WouldBlock | Io::TimedOut) => {}
                 Err(e) => return Err(Error::io("cannot read from the node", "socket", e)),
             }
         }
@@ -154,6 +210,10 @@ fn watch_stdin(vault: Arc<Vault>, socket: UnixStream) -> Result<()> {
         if let Err(e) = socket.shutdown(std::net::Shutdown::Read) {
             tracing::debug!("the socket was closed already: {e}");
         }
+        // A thread that hangs must not keep a camera's only connection for ever.
+        std::thread::sleep(LAST_BREATH);
+        tracing::error!("the node is gone and this worker does not end; it is ended now");
+        std::process::abort();
     })
     .map(drop)
 }
@@ -169,7 +229,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(setup: &WorkerSetup, outbound: Arc<Outbound>) -> Result<Self> {
+    fn start(setup: &WorkerSetup, outbound: Arc<Outbound>, sandbox: SandboxReport) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let detector = Detector::load(&setup.detect)?;
         let (model, provider) = (detector.model().to_owned(), detector.provider().to_owned());
@@ -182,19 +242,28 @@ impl Worker {
             ring_bytes: setup.ring_bytes,
             record: setup.record.clone(),
             boot_id: setup.boot_id.clone(),
+            pulse: Arc::new(Pulse::default()),
         };
         let cameras = Cameras::default();
         let times = Arc::new(Mutex::new(Vec::new()));
         let stopping = Arc::new((Mutex::new(false), Condvar::new()));
         let detect = {
             let (mailbox, cameras, times) = (shared.mailbox.clone(), cameras.clone(), times.clone());
-            thread("detect", move || detect_loop(detector, &mailbox, &cameras, &times, &*clock))?
+            let (pulse, clock) = (shared.pulse.clone(), clock.clone());
+            thread("detect", move || {
+                pulse.watch("detect", None);
+                detect_loop(detector, &mailbox, &cameras, &times, &*clock);
+            })?
         };
         let stats = {
             let (cameras, outbound, stopping) = (cameras.clone(), outbound.clone(), stopping.clone());
-            thread("stats", move || stats_loop(&cameras, &times, &outbound, &stopping))?
+            let pulse = shared.pulse.clone();
+            thread("stats", move || {
+                let mut listener = Listener::default();
+                stats_loop(&cameras, &times, &outbound, &stopping, || pulse.late(&mut listener, clock.now()));
+            })?
         };
-        outbound.send(ToNode::Ready { model, provider }, Bytes::new());
+        outbound.send(ToNode::Ready { model, provider, sandbox }, Bytes::new());
         Ok(Self { shared, cameras, threads: vec![detect, stats], stopping })
     }
 
@@ -226,7 +295,7 @@ impl Worker {
     fn release(&self, camera: &CameraId) {
         let runtime = self.cameras.write().unwrap_or_else(PoisonError::into_inner).remove(camera);
         if let Some(runtime) = runtime {
-            runtime.stop(&self.shared);
+            pulse::excused(|| runtime.stop(&self.shared));
         }
     }
 
@@ -257,6 +326,7 @@ fn detect_loop(
     clock: &dyn Clock,
 ) {
     loop {
+        pulse::beat();
         let (camera, frame) = match mailbox.take(Duration::from_secs(1)) {
             Take::Item(camera, frame) => (camera, frame),
             Take::Nothing => continue,
@@ -278,7 +348,13 @@ fn detect_loop(
 }
 
 /// Tells the node once a second what has been counted.
-fn stats_loop(cameras: &Cameras, times: &Mutex<Vec<f32>>, outbound: &Outbound, stopping: &(Mutex<bool>, Condvar)) {
+fn stats_loop(
+    cameras: &Cameras,
+    times: &Mutex<Vec<f32>>,
+    outbound: &Outbound,
+    stopping: &(Mutex<bool>, Condvar),
+    mut late: impl FnMut() -> Vec<LateThread>,
+) {
     loop {
         let stop = stopping.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (stop, _) = stopping
@@ -292,7 +368,7 @@ fn stats_loop(cameras: &Cameras, times: &Mutex<Vec<f32>>, outbound: &Outbound, s
         drop(counted);
         list.sort_by(|a, b| a.0.cmp(&b.0));
         let inference_seconds = std::mem::take(&mut *times.lock().unwrap_or_else(PoisonError::into_inner));
-        outbound.send(ToNode::Stats(WorkerStats { cameras: list, inference_seconds }), Bytes::new());
+        outbound.send(ToNode::Stats(WorkerStats { cameras: list, inference_seconds, late: late() }), Bytes::new());
         if ending {
             return;
         }

@@ -4,13 +4,17 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::pulse;
 use crate::base::types::CameraId;
 use crate::wire::ipc::{self, ToNode};
 
 const ROOM: usize = 64;
+/// How often a thread that waits for room tells that it is alive.
+const BEAT: Duration = Duration::from_millis(500);
 
 /// What may stand in for an earlier message of the same kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +72,10 @@ impl Outbound {
             }
             return;
         }
-        queue = self
-            .changed
-            .wait_while(queue, |q| q.messages.len() >= ROOM && !q.broken)
-            .unwrap_or_else(PoisonError::into_inner);
+        while queue.messages.len() >= ROOM && !queue.broken {
+            pulse::beat();
+            (queue, _) = self.changed.wait_timeout(queue, BEAT).unwrap_or_else(PoisonError::into_inner);
+        }
         if !queue.broken {
             queue.messages.push_back((message, blob));
             self.changed.notify_all();
@@ -117,8 +121,10 @@ mod tests {
     fn statistics_replace_statistics_and_lose_no_inference_time() {
         let outbound = Outbound::default();
         for seconds in [0.01, 0.02] {
-            outbound
-                .send(ToNode::Stats(WorkerStats { cameras: vec![], inference_seconds: vec![seconds] }), Bytes::new());
+            outbound.send(
+                ToNode::Stats(WorkerStats { inference_seconds: vec![seconds], ..WorkerStats::default() }),
+                Bytes::new(),
+            );
         }
         outbound.send(ToNode::Bye, Bytes::new());
         outbound.close();
@@ -130,7 +136,7 @@ mod tests {
         while let Some((message, _)) = decoder.pull::<ToNode>().expect("well formed") {
             messages.push(message);
         }
-        let stats = ToNode::Stats(WorkerStats { cameras: vec![], inference_seconds: vec![0.01, 0.02] });
+        let stats = ToNode::Stats(WorkerStats { inference_seconds: vec![0.01, 0.02], ..WorkerStats::default() });
         assert_eq!(messages, [stats, ToNode::Bye]);
     }
 }

@@ -14,6 +14,7 @@ use crate::config::{RecordingMode, Roll};
 use crate::ingest::ring::Read;
 use crate::record::demand::{Demand, Want};
 use crate::record::recorder::{Note, Recorder};
+use crate::rules::schedule::Schedule;
 use crate::wire::ipc::ToNode;
 
 /// How often a quiet thread looks around.
@@ -22,12 +23,14 @@ const TICK: Duration = Duration::from_millis(200);
 /// What other threads of the camera tell its recording.
 pub(super) struct RecordControl {
     state: Mutex<(Demand, bool)>,
+    /// Recording is in force within; none: always.
+    hours: Mutex<Option<Schedule>>,
     changed: Condvar,
 }
 
 impl RecordControl {
-    pub(super) fn new(mode: RecordingMode) -> Self {
-        Self { state: Mutex::new((Demand::new(mode), false)), changed: Condvar::new() }
+    pub(super) fn new(mode: RecordingMode, hours: Option<Schedule>) -> Self {
+        Self { state: Mutex::new((Demand::new(mode), false)), hours: Mutex::new(hours), changed: Condvar::new() }
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut (Demand, bool)) -> T) -> T {
@@ -36,7 +39,8 @@ impl RecordControl {
         result
     }
 
-    pub(super) fn set_mode(&self, mode: RecordingMode, now: Stamp) {
+    pub(super) fn set_mode(&self, mode: RecordingMode, hours: Option<Schedule>, now: Stamp) {
+        *self.hours.lock().unwrap_or_else(PoisonError::into_inner) = hours;
         self.with(|s| s.0.set_mode(mode, now.mono));
     }
 
@@ -52,6 +56,10 @@ impl RecordControl {
     /// Ends the thread, which ends its segment.
     pub(super) fn stop(&self) {
         self.with(|s| s.1 = true);
+    }
+
+    fn in_hours(&self, now: Stamp) -> bool {
+        self.hours.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(|h| h.is_open(now))
     }
 
     /// The mode, and what is wanted of pictures that arrive at `at`; none when the thread is to end.
@@ -92,6 +100,14 @@ impl RecordLoop {
                 self.change_mode(mode, wanted_mode, now);
                 mode = wanted_mode;
             }
+            if !self.control.in_hours(now) {
+                self.recorder.out_of_hours(now);
+                cursor = None;
+                self.tell(&fault);
+                self.control.pause();
+                continue;
+            }
+            self.recorder.in_hours(now);
             let from = match (want, cursor) {
                 (Want::Nothing, None) => None,
                 (Want::Nothing, Some(at)) => Some(at),

@@ -1,12 +1,14 @@
 //! The threads of one stream: one that keeps it connected, and for the detect stream one that decodes it. Public for the
 //! tests, which run a stream against cameras of every kind.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::pulse;
 use crate::base::types::{AccessUnit, CameraState, Codec, FaultKind, Frame, StreamParams};
 use crate::base::{Clock, Stamp};
 use crate::config::StreamUrl;
@@ -18,6 +20,8 @@ use crate::ingest::ring::{Read, SharedRing};
 
 /// How often a quiet thread looks around; bounds how late a stall or a stop is noticed.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a probe waits for the connection, and then for an answer.
+const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What a stream's threads share.
 pub struct Stream {
@@ -31,6 +35,8 @@ pub struct Stream {
     /// Access units that left the ring before the decoder had read them.
     pub skipped: AtomicU64,
     stopping: AtomicBool,
+    /// Whether anyone wants its pictures decoded.
+    decoded: (Mutex<bool>, Condvar),
     last: Mutex<Last>,
 }
 
@@ -50,14 +56,36 @@ impl Stream {
             reconnects: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            decoded: (Mutex::new(true), Condvar::new()),
             last: Mutex::new(Last::default()),
         })
     }
 
     /// Asks both threads to end.
     pub fn stop(&self) {
+        // Under the lock, so that nobody looks before and waits after.
+        let decoded = self.decoded.0.lock().unwrap_or_else(PoisonError::into_inner);
         self.stopping.store(true, Ordering::Relaxed);
+        drop(decoded);
         self.ring.close();
+        self.decoded.1.notify_all();
+    }
+
+    /// Whether its pictures are to be decoded: a camera that is only recorded costs no decoder.
+    pub fn set_decoded(&self, decoded: bool) {
+        *self.decoded.0.lock().unwrap_or_else(PoisonError::into_inner) = decoded;
+        self.decoded.1.notify_all();
+    }
+
+    fn is_decoded(&self) -> bool {
+        *self.decoded.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until its pictures are to be decoded, or it is to stop.
+    fn wait_for_demand(&self) {
+        let undemanded = |decoded: &mut bool| !*decoded && !self.stopping.load(Ordering::Relaxed);
+        let decoded = self.decoded.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.decoded.1.wait_while(decoded, undemanded));
     }
 
     fn last(&self) -> Last {
@@ -99,7 +127,7 @@ pub struct Supervisor {
     pub endpoint: Endpoint,
     pub stream: Arc<Stream>,
     pub clock: Arc<dyn Clock>,
-    /// A record stream is not decoded: its access units are pictures enough.
+    /// Whether a frame has to come of it; the access units of a stream that is not decoded are pictures enough.
     pub decoded: bool,
     /// Spreads the retries of cameras that failed together.
     pub seed: u64,
@@ -115,6 +143,7 @@ impl Supervisor {
         let mut meter = RateMeter::default();
         let mut reported = Duration::ZERO;
         while !self.stream.stopping.load(Ordering::Relaxed) {
+            pulse::beat();
             let mut inputs = self.wait(connection.as_ref());
             if connection.as_ref().is_some_and(Connection::answered) {
                 inputs.insert(0, Input::Answered);
@@ -125,7 +154,11 @@ impl Supervisor {
                 Some(Err(TryRecvError::Empty)) | None => {}
             }
             let units = self.stream.units.load(Ordering::Relaxed);
-            let pictures = if self.decoded { self.stream.frames.load(Ordering::Relaxed) } else { units };
+            let pictures = if self.decoded && self.stream.is_decoded() {
+                self.stream.frames.load(Ordering::Relaxed)
+            } else {
+                units
+            };
             // What came is told first: a stream that delivered and then ended did deliver.
             if pictures != frames {
                 inputs.insert(0, Input::Frame);
@@ -242,12 +275,21 @@ fn retire(name: &str, connection: Option<Connection>) {
     }
 }
 
-/// Whether the camera's port takes a TCP connection.
+/// Whether the camera gives a sign of life: a port that only takes connections is not one. Any answer will do, so the
+/// question needs no password. Within TLS nothing is asked.
 fn probe(url: &str) -> bool {
-    let Ok((url, ..)) = StreamUrl::parse(url) else { return false };
-    let host = url.host().trim_matches(['[', ']']);
-    let addresses = (host, url.port()).to_socket_addrs();
-    addresses.is_ok_and(|mut a| a.any(|a| TcpStream::connect_timeout(&a, Duration::from_secs(1)).is_ok()))
+    let Ok((parsed, ..)) = StreamUrl::parse(url) else { return false };
+    let host = parsed.host().trim_matches(['[', ']']);
+    let addresses = (host, parsed.port()).to_socket_addrs();
+    addresses.is_ok_and(|mut a| a.any(|a| answers(&a, if parsed.is_tls() { None } else { Some(url) }).unwrap_or(false)))
+}
+
+fn answers(address: &SocketAddr, question: Option<&str>) -> std::io::Result<bool> {
+    let mut socket = TcpStream::connect_timeout(address, PROBE_DEADLINE)?;
+    let Some(url) = question else { return Ok(true) };
+    socket.set_read_timeout(Some(PROBE_DEADLINE))?;
+    write!(socket, "OPTIONS {url} RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: wardwatch\r\n\r\n")?;
+    Ok(socket.read(&mut [0; 64])? > 0)
 }
 
 /// Pictures a second over the last whole window.
@@ -279,6 +321,14 @@ pub fn decode_loop(name: &str, stream: &Arc<Stream>, fps: &Arc<Mutex<f32>>, deli
     let mut cursor = 0;
     // A ring that is closed still holds seconds of video, which nobody waits for when the stream is being stopped.
     while !stream.stopping.load(Ordering::Relaxed) {
+        if !stream.is_decoded() {
+            decoder = None;
+            pulse::excused(|| stream.wait_for_demand());
+            // What came meanwhile is nobody's.
+            cursor = stream.ring.seek(Duration::MAX).unwrap_or(cursor);
+            continue;
+        }
+        pulse::beat();
         let unit = match stream.ring.read(cursor, Duration::from_millis(500)) {
             Read::Unit { unit, missed } => {
                 if cursor > 0 {

@@ -5,13 +5,13 @@
 CREATE TABLE event (
   node TEXT NOT NULL,
   id TEXT NOT NULL,
-  camera TEXT NOT NULL,
+  camera TEXT NOT NULL,                 -- empty: the node itself
   revision INTEGER NOT NULL,            -- the newest that came; it may be any, and older ones may come later
   phase TEXT NOT NULL,
   severity TEXT NOT NULL,
   kind TEXT NOT NULL,
   rule TEXT NOT NULL,
-  label TEXT NOT NULL,
+  label TEXT NOT NULL,                  -- empty: no object took part
   started_ms INTEGER NOT NULL,
   updated_ms INTEGER NOT NULL,
   ended_ms INTEGER,

@@ -38,12 +38,27 @@ pub struct Database {
     path: PathBuf,
     connection: Connection,
     files: Files,
+    /// To be opened anew before anything else is done with it.
+    broken: bool,
     _lock: std::fs::File,
 }
 
 impl thread::Database for Database {
-    fn suspect(&mut self) {
-        shared::suspect(&self.path);
+    // What a corrupt one has is a person's to look at: it is put aside at the next start.
+    fn broken(&mut self, kind: ErrorKind) {
+        match kind {
+            ErrorKind::Corrupt => shared::suspect(&self.path),
+            _ => self.broken = true,
+        }
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        if self.broken {
+            tracing::error!(path = %self.path.display(), "the disk failed: the database is opened anew and checked");
+            shared::reopen(&self.path, SCHEMA, &mut self.connection)?;
+            self.broken = false;
+        }
+        Ok(())
     }
 
     // The nodes keep what the centre cannot.
@@ -65,7 +80,7 @@ impl SqliteStore {
         let path = directory.join("centre.db");
         let opened = shared::open(&path, SCHEMA, now_ms)?;
         let files = Files::new(directory.join("snapshots"))?;
-        let database = Database { path, connection: opened.connection, files, _lock: opened.lock };
+        let database = Database { path, connection: opened.connection, files, broken: false, _lock: opened.lock };
         let (handle, writer) = thread::pair(database);
         Ok((Self { handle }, writer, opened.quarantined))
     }
@@ -249,13 +264,13 @@ fn apply_newest(
         .execute(params![
             node,
             event.id,
-            event.camera,
+            event.camera.as_deref().unwrap_or_default(),
             event.revision,
             Phase::from(event.phase).as_str(),
             Severity::from(event.severity).as_str(),
             event.kind,
             event.rule,
-            event.label,
+            event.label.as_deref().unwrap_or_default(),
             times.started_ms,
             times.updated_ms,
             times.ended_ms,

@@ -2,10 +2,12 @@
 
 pub mod broker;
 pub mod disk;
+pub mod inject;
 pub mod onnx;
 pub mod post;
 pub mod rtsp;
 pub mod segments;
 pub mod site;
 pub mod stimulus;
+pub mod torn;
 pub mod wait;

@@ -49,10 +49,11 @@ pub fn report(id: &str, phase: Phase) -> EventReport {
     let at = now();
     EventReport {
         id: id.into(),
-        camera: CAMERA.parse().expect("valid"),
+        camera: Some(CAMERA.parse().expect("valid")),
         model: "yolox-nano@615e2661".into(),
         rule: "night-intrusion".into(),
         kind: "intrusion".into(),
+        message: None,
         phase,
         severity: Severity::Alert,
         started_at: at,
@@ -274,7 +275,10 @@ pub fn topics() -> NodeTopics {
 /// An event message as a node would send it.
 pub fn event_message(event: &Event) -> Message {
     Message {
-        topic: topics().event(&event.camera.parse().expect("valid")),
+        topic: match &event.camera {
+            Some(camera) => topics().event(&camera.parse().expect("valid")),
+            None => topics().system_event(),
+        },
         payload: event.to_json().expect("JSON").into(),
         ..Default::default()
     }

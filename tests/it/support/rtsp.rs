@@ -199,6 +199,8 @@ pub enum Bad {
     ChangesSize,
     /// Plays well, and reports a wall clock that was never set.
     UnsetClock,
+    /// Plays well, and its RTP timestamps pass the end of their 32 bits after a second.
+    Wraps,
     /// Sends rubbish in place of RTP.
     GarbageRtp,
     /// Sends RTP packets with rubbish for video.
@@ -362,6 +364,12 @@ impl Session {
                 Bad::ChangesSize => sender.picture(&large[(number - 20) % large.len()], &mut self.stream)?,
                 Bad::UnsetClock => {
                     sender.report(SINCE_START, &mut self.stream)?;
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                }
+                Bad::Wraps => {
+                    if number == 0 {
+                        sender.timestamp = u32::MAX - 20 * 4500;
+                    }
                     sender.picture(&small[number % small.len()], &mut self.stream)?;
                 }
                 Bad::GarbageRtp => {

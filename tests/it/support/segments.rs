@@ -61,6 +61,7 @@ impl Recipe {
             start_mono_ns: mono(self.start_ms),
             boot_id: "boot".into(),
             init_bytes,
+            init_sha256: Some(hex::encode(Sha256::digest(&bytes[..init_bytes as usize]))),
         };
         // ffmpeg's index at the end is none of a recording's.
         let bytes = &bytes[..fragments.last().map_or(0, |f| f.offset + f.bytes) as usize];
