@@ -141,6 +141,9 @@ enum Command {
         #[arg(long)]
         socket: PathBuf,
     },
+    /// Started by wardwatch itself, never by a person
+    #[command(hide = true)]
+    Transcode,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -201,6 +204,10 @@ fn run(command: Command) -> Result<ExitCode> {
             app::telemetry::init(Some("warn"))?;
             let clean = app::recordings::check_recordings(&config, repair, &mut std::io::stdout())?;
             Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Command::Transcode => {
+            app::telemetry::init(Some("warn"))?;
+            app::transcode::run().map(done)
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::base::{Error, ErrorKind, Result};
 
 pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
-pub use record::{RecordConfig, RecordingConfig, RecordingMode};
+pub use record::{CLIPS, RecordConfig, RecordingConfig, RecordingMode};
 pub use rule::{KeyError, Roll, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};
 pub use site::{

@@ -20,10 +20,13 @@ pub struct RecordConfig {
     pub disk_floor_bytes: u64,
 }
 
+/// Where clips lie within the recording directory: under a name that no camera can have.
+pub const CLIPS: &str = ".clips";
+
 impl RecordConfig {
-    /// Where clips lie: on the disk of the recordings, under a name that no camera can have.
+    /// The directory of clips.
     pub fn clips_dir(&self) -> PathBuf {
-        self.dir.join(".clips")
+        self.dir.join(CLIPS)
     }
 }
 
