@@ -3,8 +3,10 @@
 pub mod camera;
 pub mod centre;
 pub mod check;
+pub mod clip;
 pub mod demo;
 pub mod environment;
+pub mod hold;
 pub mod node;
 pub mod probe;
 pub mod recordings;

@@ -27,6 +27,7 @@ mod rules;
 mod run;
 mod scenes;
 mod store;
+mod store_clips;
 mod tidy;
 mod torn;
 mod track;

@@ -4,6 +4,7 @@
 //! drains for at most five seconds, the store closes.
 
 pub mod clips;
+mod control;
 mod dump;
 mod fleet;
 mod process;
@@ -99,8 +100,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let telling = tokio::spawn(system.clone().run(system_stopped));
 
     // Before recording: its workers are given what the document says, and clips must know it by then.
-    let clips = Clips::ready(&node, program.clone(), store.clone(), clock.clone(), false).await;
-    clips.apply(&document).await?;
+    let clips = Clips::ready(&node, program.clone(), store.clone(), clock.clone(), &document).await?;
 
     let shelf = Shelf::ready(&node, store.clone(), clock.clone(), system.clone()).await;
 
@@ -127,7 +127,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     let recordings = Recordings::new(store.clone(), node.record.dir.clone(), system.clone());
     recordings.begin(&document).await;
-    let sink = Sink::new(store.clone(), recordings, clips.clone(), system, clock.clone(), origin, statuses);
+    let clipping = clips.start(&document);
+    let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
+    let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -137,8 +139,6 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let serving = tokio::spawn(door);
 
     let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
-    let (clips_stop, clips_stopped) = watch::channel(false);
-    let clipping = tokio::spawn(clips.clone().run(clips_stopped));
     let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
@@ -157,8 +157,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     break;
                 }
                 if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
-                    if let Err(e) = clips.apply(&newer).await {
-                        tracing::error!("the cameras document is not applied, its masks cannot be kept: {e}");
+                    if !clipping.apply(&newer).await {
                         continue;
                     }
                     fleet.apply(&newer);
@@ -170,12 +169,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     }
 
     fleet.stop().await;
-    // What is not made yet is made after the next start.
-    clips_stop.send_replace(true);
-    if let Err(e) = clipping.await {
-        tracing::error!("making clips failed: {e}");
-    }
-    drop(clips);
+    clipping.stop().await;
+    commands.abort();
     pruning.abort();
     retaining.abort();
     system_stop.send_replace(true);
