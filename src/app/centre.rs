@@ -1,21 +1,33 @@
-//! Wiring of the centre: store thread, receiver task, notices.
+//! Wiring of the centre: store thread, receiver task, notices, the doors for clips and for a person at this machine.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::stopped;
 use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::api::{self, Door};
+use crate::centre::control::{self, MAX_LINE, SOCKET};
+use crate::centre::incoming::Incoming;
+use crate::centre::objects::Objects;
 use crate::centre::receive::{self, Settings, Wiring};
 use crate::centre::store::SqliteStore;
 use crate::centre::{Health, Notice};
-use crate::config::{CentreConfig, MqttConfig};
+use crate::config::{CentreConfig, ClipStore, MqttConfig};
 
 /// Notices a slow listener may be behind before it misses some.
 const NOTICES: usize = 1024;
+
+/// A person's question must be there within this.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running centre.
 pub struct Centre {
@@ -24,6 +36,8 @@ pub struct Centre {
     health: watch::Receiver<Health>,
     quarantined: Option<PathBuf>,
     receiver: JoinHandle<Result<()>>,
+    /// The doors; each ends at `shutdown`.
+    doors: Vec<JoinHandle<Result<()>>>,
     writer: std::thread::JoinHandle<()>,
 }
 
@@ -52,9 +66,12 @@ impl Centre {
             timezone: TimeZone::get(timezone).unwrap_or(TimeZone::UTC),
             jitter_seed: boot_id.as_u64_pair().1,
         };
+        let mut doors = Vec::new();
+        doors.extend(clip_door(config, ward, &store, &health_sender, &clock, &shutdown)?);
+        doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown));
         let wiring = Wiring { store: store.clone(), notices: notices.clone(), health: health_sender, clock, shutdown };
         let receiver = tokio::spawn(receive::run(mqtt, settings, wiring));
-        Ok(Self { store, notices, health, quarantined, receiver, writer })
+        Ok(Self { store, notices, health, quarantined, receiver, doors, writer })
     }
 
     /// Everything committed from now on.
@@ -79,10 +96,17 @@ impl Centre {
 
     /// Waits for the end after `shutdown`: the receiver first, then the store, which closes when its last handle is gone.
     pub async fn join(self) -> Result<()> {
-        let Self { store, receiver, writer, .. } = self;
+        let Self { store, receiver, doors, writer, .. } = self;
         let received = receiver
             .await
             .unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "the centre's receiver died").source(e)));
+        for door in doors {
+            match door.await {
+                Ok(Err(e)) => tracing::error!("{e}"),
+                Err(e) => tracing::error!("a door of the centre died: {e}"),
+                Ok(Ok(())) => {}
+            }
+        }
         drop(store);
         let closed = tokio::task::spawn_blocking(move || writer.join());
         if !matches!(closed.await, Ok(Ok(()))) {
@@ -95,7 +119,91 @@ impl Centre {
     pub async fn kill(self) {
         self.receiver.abort();
         self.receiver.await.ok();
+        for door in self.doors {
+            door.abort();
+            door.await.ok();
+        }
         drop(self.store);
         tokio::task::spawn_blocking(move || self.writer.join()).await.map(drop).ok();
     }
+}
+
+type DoorTask = JoinHandle<Result<()>>;
+
+/// The door for clips, where `[centre.link]` wants one.
+fn clip_door(
+    config: &CentreConfig,
+    ward: &str,
+    store: &SqliteStore,
+    health: &watch::Sender<Health>,
+    clock: &Arc<dyn Clock>,
+    shutdown: &watch::Receiver<bool>,
+) -> Result<Option<DoorTask>> {
+    let Some(link) = config.link.clone() else { return Ok(None) };
+    let incoming = match &config.clips {
+        // Beside the objects, so that a verified clip is linked and not copied.
+        ClipStore::Directory(directory) => directory.join("incoming"),
+        ClipStore::S3(_) => config.state_dir.join("incoming"),
+    };
+    let health = health.clone();
+    let door = Door {
+        ward: ward.to_owned(),
+        store: store.clone(),
+        objects: Objects::open(&config.clips)?,
+        incoming: Incoming::new(incoming, link.incoming_bytes)?,
+        max_clip_bytes: link.max_clip_bytes,
+        clock: clock.clone(),
+        trouble: Arc::new(move |trouble| {
+            health.send_if_modified(|h| std::mem::replace(&mut h.clip_trouble, trouble.clone()) != trouble);
+        }),
+    };
+    let listener = api::bind(link.listen)?;
+    let mut shutdown = shutdown.clone();
+    Ok(Some(tokio::spawn(async move {
+        api::serve(listener, &link, door, async move { stopped(&mut shutdown).await }).await
+    })))
+}
+
+/// The door for a person at this machine. A path that is too long for a socket leaves the centre without one.
+fn control_door(
+    state_dir: &Path,
+    store: &SqliteStore,
+    clock: &Arc<dyn Clock>,
+    shutdown: &watch::Receiver<bool>,
+) -> Option<DoorTask> {
+    let path = state_dir.join(SOCKET);
+    // The database's lock is ours: a socket that is there is a dead centre's.
+    std::fs::remove_file(&path).ok();
+    let private = |listener| std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).map(|()| listener);
+    let listener = match UnixListener::bind(&path).and_then(private) {
+        Ok(listener) => listener,
+        Err(e) => {
+            tracing::error!(error = %e, path = %path.display(), "there is no door for `enrol-code` while the centre runs");
+            return None;
+        }
+    };
+    let (store, clock, mut shutdown) = (store.clone(), clock.clone(), shutdown.clone());
+    Some(tokio::spawn(async move {
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopped(&mut shutdown) => break,
+            };
+            if let Ok((stream, _)) = stream {
+                tokio::time::timeout(QUESTION_TIMEOUT, converse(stream, &store, clock.as_ref())).await.ok();
+            }
+        }
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }))
+}
+
+async fn converse(stream: UnixStream, store: &SqliteStore, clock: &dyn Clock) -> std::io::Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reading.take(MAX_LINE)).read_line(&mut line).await?;
+    let reply = control::answer(store, &line, clock.now().wall_ms).await;
+    let mut text = serde_json::to_vec(&reply)?;
+    text.push(b'\n');
+    writing.write_all(&text).await
 }

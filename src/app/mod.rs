@@ -5,6 +5,7 @@ pub mod centre;
 pub mod check;
 pub mod clip;
 pub mod demo;
+pub mod enrol;
 pub mod environment;
 pub mod hold;
 pub mod node;

@@ -13,10 +13,11 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::centre::Centre;
+use super::enrol::enrol_own;
 use super::node::{self, NodeOptions};
 use super::{Shutdown, stopped};
 use crate::base::clock::SystemClock;
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::centre::Notice;
 use crate::config::{CentreConfig, MqttConfig, WardwatchConfig, load_site};
 use crate::link::observe;
@@ -165,6 +166,9 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
     let listener = observe::bind(config.listen, "centre").await?;
     let clock = Arc::new(SystemClock);
     let centre = Centre::start(&config, &site.ward, &site.timezone, mqtt, clock, shutdown.clone())?;
+    if let Err(e) = enrol_own(&site, &centre.store(), SystemClock.now().wall_ms).await {
+        tracing::error!("the node of this machine cannot deliver clips: {e}");
+    }
     if let Some(tell) = on_centre {
         // Whoever asked may have gone; the centre does not depend on it.
         tell.send(centre.notices()).ok();
@@ -172,7 +176,11 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
     let health = centre.health();
     let readiness: observe::Readiness = Arc::new(move || {
         let health = health.borrow();
-        vec![("broker", health.connected), ("store", health.store_trouble.is_none())]
+        vec![
+            ("broker", health.connected),
+            ("store", health.store_trouble.is_none()),
+            ("clips", health.clip_trouble.is_none()),
+        ]
     });
     let mut until = shutdown.clone();
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });

@@ -69,3 +69,17 @@ pub const PARKED: &str = "wardwatch_outbox_parked_total";
 pub const NAME_CONFLICTS: &str = "wardwatch_node_name_conflicts_total";
 /// Times the mosquitto child was started again after it ended.
 pub const BROKER_RESTARTS: &str = "wardwatch_broker_restarts_total";
+/// Clips that were delivered whole.
+pub const CENTRE_CLIPS: &str = "wardwatch_centre_clips_total";
+/// Bytes of clips that came, those sent again included.
+pub const CENTRE_CLIP_BYTES: &str = "wardwatch_centre_clip_bytes_total";
+/// Requests of nodes, or of strangers, that were refused. Label `reason` (see docs/metrics.md).
+pub const CENTRE_LINK_REFUSED: &str = "wardwatch_centre_link_refused_total";
+/// Clips that wait to be delivered to the centre.
+pub const CLIPS_WAITING: &str = "wardwatch_clips_waiting";
+/// Clips that the centre has.
+pub const CLIPS_DELIVERED: &str = "wardwatch_clips_delivered_total";
+/// Clips that cannot be delivered and were put aside until the next start.
+pub const CLIPS_PARKED: &str = "wardwatch_clips_parked_total";
+/// Bytes of clips that the centre has taken.
+pub const CLIP_BYTES_SENT: &str = "wardwatch_clip_bytes_sent_total";

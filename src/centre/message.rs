@@ -9,6 +9,7 @@ use super::store::{EventTimes, Item};
 use crate::base::types::CameraId;
 use crate::publish::link::MAX_PACKET;
 use crate::wire::event::{self, Event, parse_rfc3339};
+use crate::wire::link::is_sha256;
 use crate::wire::topic::{self, Topic, is_event_id};
 
 /// The largest status accepted, in bytes.
@@ -106,8 +107,4 @@ fn snapshot(
         return Err(Reason::Mismatch);
     }
     Ok(Item::Snapshot { node, camera, event, sha256: sha256.to_owned(), jpeg })
-}
-
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

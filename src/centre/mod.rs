@@ -1,9 +1,14 @@
 //! L4: the command centre: receives what the nodes publish, keeps it, tells its listeners.
 //!
 //! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `notice` is what listeners hear.
+//! `api` is the door through which nodes deliver clips, `incoming` has those that are not whole, `objects` the others.
 
+pub mod api;
+pub mod control;
+pub mod incoming;
 pub mod message;
 mod notice;
+pub mod objects;
 pub mod receive;
 pub mod store;
 
@@ -18,6 +23,8 @@ pub struct Health {
     pub trouble: Option<String>,
     /// Why nothing can be committed.
     pub store_trouble: Option<String>,
+    /// Why clips cannot be stored.
+    pub clip_trouble: Option<String>,
     /// Messages refused since the start.
     pub refused: u64,
 }

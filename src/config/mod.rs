@@ -5,6 +5,7 @@
 //! could be a secret.
 
 pub mod cameras;
+mod link;
 mod record;
 mod rule;
 pub mod secret;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::base::{Error, ErrorKind, Result};
 
 pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
+pub use link::{CentreLinkConfig, ClipStore, NodeLinkConfig, S3Config, TlsFiles};
 pub use record::{CLIPS, RecordConfig, RecordingConfig, RecordingMode};
 pub use rule::{KeyError, Roll, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};

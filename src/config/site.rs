@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
+use super::link::{self, CentreLinkConfig, ClipStore, NodeLinkConfig, RawCentreLink, RawNodeLink, RawS3};
 use super::record::{self, RawRecord, RecordConfig};
 use super::secret::Secret;
 use crate::base::Result;
@@ -193,6 +194,8 @@ pub struct NodeConfig {
     /// `[record]`
     pub record: RecordConfig,
     pub mqtt: Option<MqttConfig>,
+    /// `[node.link]`; without it clips stay on this machine.
+    pub link: Option<NodeLinkConfig>,
 }
 
 /// `[centre]`
@@ -201,6 +204,10 @@ pub struct CentreConfig {
     pub state_dir: PathBuf,
     pub listen: SocketAddr,
     pub mqtt: Option<MqttConfig>,
+    /// Where delivered clips are kept.
+    pub clips: ClipStore,
+    /// `[centre.link]`; without it nodes cannot deliver clips.
+    pub link: Option<CentreLinkConfig>,
 }
 
 #[derive(Deserialize)]
@@ -257,6 +264,7 @@ struct RawNode {
     sandbox: Sandbox,
     ipc_dump: Option<PathBuf>,
     mqtt: Option<Spanned<MqttConfig>>,
+    link: Option<Spanned<RawNodeLink>>,
 }
 
 fn default_cameras() -> PathBuf {
@@ -302,6 +310,9 @@ struct RawCentre {
     #[serde(default = "default_centre_listen")]
     listen: SocketAddr,
     mqtt: Option<Spanned<MqttConfig>>,
+    clips: Option<Spanned<String>>,
+    link: Option<Spanned<RawCentreLink>>,
+    s3: Option<Spanned<RawS3>>,
 }
 
 fn default_centre_listen() -> SocketAddr {
@@ -324,8 +335,9 @@ pub fn load_site(path: &Path) -> Result<WardwatchConfig> {
         return Err(doc.error(Some(record.span()), "only a node records: [record] needs [node]"));
     }
     let record = raw.record.map(Spanned::into_inner);
-    let node = raw.node.map(|n| node(&doc, n, record, embedded)).transpose()?;
     let centre = raw.centre.map(|c| centre(&doc, c, embedded)).transpose()?;
+    let door = centre.as_ref().and_then(|c| c.link.as_ref());
+    let node = raw.node.map(|n| node(&doc, n, record, embedded, door)).transpose()?;
     if node.is_none() && centre.is_none() {
         return Err(doc.error(None, "neither [node] nor [centre] is here").hint("add the role this machine plays"));
     }
@@ -365,7 +377,13 @@ fn named(doc: &Document, key: &str, raw: Spanned<String>) -> Result<String> {
         .hint("use 1 to 64 of a-z, 0-9 and -"))
 }
 
-fn node(doc: &Document, raw: Spanned<RawNode>, record: Option<RawRecord>, embedded: bool) -> Result<NodeConfig> {
+fn node(
+    doc: &Document,
+    raw: Spanned<RawNode>,
+    record: Option<RawRecord>,
+    embedded: bool,
+    door: Option<&CentreLinkConfig>,
+) -> Result<NodeConfig> {
     let span = raw.span();
     let raw = raw.into_inner();
     let per_worker = raw.cameras_per_worker;
@@ -411,16 +429,20 @@ fn node(doc: &Document, raw: Spanned<RawNode>, record: Option<RawRecord>, embedd
         sandbox: raw.sandbox,
         ipc_dump: raw.ipc_dump.map(|p| doc.resolve(&p)),
         mqtt: mqtt(doc, "node", span, raw.mqtt, embedded)?,
+        link: raw.link.map(|l| link::node_link(doc, l, door)).transpose()?,
     })
 }
 
 fn centre(doc: &Document, raw: Spanned<RawCentre>, embedded: bool) -> Result<CentreConfig> {
     let span = raw.span();
     let raw = raw.into_inner();
+    let state_dir = doc.resolve(&raw.state_dir);
     Ok(CentreConfig {
-        state_dir: doc.resolve(&raw.state_dir),
+        clips: link::clip_store(doc, raw.clips, raw.s3, &state_dir)?,
+        state_dir,
         listen: raw.listen,
         mqtt: mqtt(doc, "centre", span, raw.mqtt, embedded)?,
+        link: raw.link.map(|l| link::centre_link(doc, l)).transpose()?,
     })
 }
 

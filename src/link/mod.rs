@@ -1,3 +1,8 @@
-//! L3: HTTP doors.
+//! L3: HTTP doors: the metrics page, and the node's side of the outbound link. [`client`] is the only file that names the
+//! HTTP client; `pace` and `delivery` decide, and do nothing.
 
+pub mod client;
+pub mod delivery;
+pub mod identity;
 pub mod observe;
+pub mod pace;

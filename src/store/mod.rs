@@ -6,6 +6,7 @@
 mod ballast;
 pub mod clip;
 mod commit;
+pub mod delivery;
 pub mod hold;
 mod mask;
 mod outbox;

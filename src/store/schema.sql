@@ -123,11 +123,12 @@ CREATE TABLE clip (
   created_ms INTEGER NOT NULL,
   held INTEGER NOT NULL DEFAULT 0,      -- 1: retention leaves it
   deliver INTEGER NOT NULL DEFAULT 0,   -- 1: the centre is to have it
-  delivered_ms INTEGER                  -- when the centre said that it has all of it
+  delivered_ms INTEGER,                 -- when the centre said that it has all of it
+  parked TEXT                           -- why it cannot be delivered; tried again at the next start
 ) STRICT;
 CREATE INDEX clip_event ON clip (event);
 CREATE INDEX clip_sha256 ON clip (sha256);
-CREATE INDEX clip_undelivered ON clip (id) WHERE deliver = 1 AND delivered_ms IS NULL;
+CREATE INDEX clip_undelivered ON clip (id) WHERE deliver = 1 AND delivered_ms IS NULL AND parked IS NULL;
 CREATE INDEX clip_unheld ON clip (created_ms) WHERE held = 0;
 
 -- What the centre asked of this node, so that a command that comes twice is done once and answered twice.

@@ -96,7 +96,9 @@ fn the_commented_out_keys_of_the_examples_are_valid_too() {
     // The heading above its keys, in one go: what a technician would do.
     let text = read("wardwatch.example.toml")
         .replace("# [node.mqtt]", "[node.mqtt]")
-        .replace("file:/etc/wardwatch/mqtt-password", "x");
+        .replace("# [centre.s3]", "[centre.s3]")
+        .replace("file:/etc/wardwatch/mqtt-password", "x")
+        .replace("file:/etc/wardwatch/s3-secret", "x");
     let (_dir, path) = file("wardwatch.toml", &uncomment(&text));
     let site = load_site(&path).expect("valid");
     assert_eq!(site.node.and_then(|n| n.mqtt).map(|m| m.port()), Some(8883));
@@ -151,6 +153,9 @@ fn every_key_is_in_the_reference() {
         format!("{node}[record]\nzz = 1\n"),
         format!("{SITE}[centre]\nzz = 1\n"),
         format!("{node}[node.mqtt]\nzz = 1\n"),
+        format!("{node}[node.link]\nzz = 1\n"),
+        format!("{SITE}[centre]\nstate_dir = 's'\n[centre.link]\nzz = 1\n"),
+        format!("{SITE}[centre]\nstate_dir = 's'\n[centre.s3]\nzz = 1\n"),
     ] {
         assert_eq!(missing("wardwatch.example.toml", site_error(&text)), Vec::<String>::new(), "{text}");
     }
@@ -171,9 +176,19 @@ fn every_key_is_in_the_reference() {
         assert_eq!(missing("cameras.example.toml", cameras_error(&text)), Vec::<String>::new(), "{text}");
     }
     let reference = read("cameras.example.toml");
-    for key in
-        ["name", "kind", "severity", "schedule", "labels", "min_score", "min_height", "inertia", "cooldown_seconds"]
-    {
+    for key in [
+        "name",
+        "kind",
+        "severity",
+        "schedule",
+        "labels",
+        "min_score",
+        "min_height",
+        "inertia",
+        "cooldown_seconds",
+        "pre_roll_seconds",
+        "post_roll_seconds",
+    ] {
         assert!(uncomment(&reference).lines().any(|l| l.starts_with(&format!("{key} = "))), "{key}");
     }
 }

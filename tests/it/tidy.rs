@@ -24,7 +24,7 @@ const MODULES: &[Module] = &[
     module("privacy", 2, &[], "a stage"),
     module("publish", 3, &[], "from the store to the broker"),
     module("record", 3, &[], "from the ring to files, and from files to clips"),
-    module("link", 3, &[], "HTTP doors"),
+    module("link", 3, &[], "HTTP doors, and the client of the outbound link"),
     module("centre", 4, &[], "the command centre"),
     module("app", 5, &[], "wiring"),
     module("main", 6, &[], "arguments and exit codes"),
@@ -56,6 +56,8 @@ const DOORS: &[Door] = &[
     },
     Door { words: &["rusqlite"], places: &["store/", "centre/store/"], reason: "SQL lives with its schema" },
     Door { words: &["axum"], places: &["centre/api", "link"], reason: "doors to the outside are few and known" },
+    Door { words: &["reqwest"], places: &["link/client.rs"], reason: "one client, with one set of limits" },
+    Door { words: &["object_store"], places: &["centre/objects.rs"], reason: "the bucket's keys are in one place" },
     Door { words: &["image", "yuv"], places: &["snapshot.rs"], reason: "pictures are made in one place" },
     Door { words: &["secrecy"], places: &["config/secret.rs"], reason: "one type holds secrets" },
 ];

@@ -151,10 +151,17 @@ fn write_config(state_dir: &Path, cameras: &[Sample]) -> Result<PathBuf> {
     let site = include_str!("wardwatch.toml")
         .replace("{models_dir}", &here.join("models").display().to_string())
         .replace("{runtime}", &here.join(RUNTIME).display().to_string())
+        .replace("{link_port}", &free_port()?.to_string())
         .replace("{state_dir}", &state_dir.display().to_string());
     let path = state_dir.join("wardwatch.toml");
     write_private(&path, &site)?;
     Ok(path)
+}
+
+/// A port that nobody uses now.
+fn free_port() -> Result<u16> {
+    let bound = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
+    bound.map(|address| address.port()).map_err(|e| Error::new(ErrorKind::Io, "no port is free").source(e))
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {

@@ -7,6 +7,7 @@ pub mod clips;
 mod control;
 mod dump;
 mod fleet;
+mod link;
 mod process;
 mod recordings;
 mod shelf;
@@ -17,6 +18,7 @@ mod vigil;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -38,6 +40,7 @@ use crate::wire::topic::NodeTopics;
 use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
+use link::Uplink;
 use process::WorkerProcess;
 use recordings::Recordings;
 use shelf::Shelf;
@@ -72,30 +75,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let origin = origin(&site, &node, clock.as_ref())?;
     tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
 
-    let settings =
-        Settings { origin: origin.clone(), snapshot_quota_bytes: node.snapshot_quota_bytes, ballast_bytes: BALLAST };
-    let (store, writer, opened) = Store::open(&node.state_dir.join("node.db"), settings, clock.now())?;
-    if let Some(path) = &opened.quarantined {
-        tracing::error!(
-            "the node's database was damaged; it was put aside as {}, {} waiting rows were taken over",
-            path.display(),
-            opened.salvaged
-        );
-    }
-    if opened.waiting > 0 {
-        tracing::info!(rows = opened.waiting, "rows of the last run wait for the centre");
-    }
-    let writer = thread("store", move || writer.run())?;
-    let ended = store.end_open_events(None, clock.now()).await?;
-    if !ended.is_empty() {
-        tracing::warn!("{} events were open when the last run ended; they are ended now", ended.len());
-    }
-
-    let system = SystemEvents::new(store.clone(), clock.clone());
-    if let Some(path) = &opened.quarantined {
-        let aside = path.display().to_string();
-        system.tell(&Moment::DatabaseRebuilt { aside, salvaged: opened.salvaged });
-    }
+    let (store, writer, system) = open_store(&node, &origin, &clock).await?;
     let (system_stop, system_stopped) = watch::channel(false);
     let telling = tokio::spawn(system.clone().run(system_stopped));
 
@@ -130,6 +110,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let clipping = clips.start(&document);
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
     let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
+    let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
         let sink = sink.clone();
         Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
@@ -170,9 +151,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     fleet.stop().await;
     clipping.stop().await;
-    commands.abort();
-    pruning.abort();
-    retaining.abort();
+    let others = [Some(pruning), Some(retaining), Some(commands), delivering];
+    others.into_iter().flatten().for_each(|task| task.abort());
     system_stop.send_replace(true);
     if let Err(e) = telling.await {
         tracing::error!("telling of the node itself failed: {e}");
@@ -190,6 +170,39 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     tokio::task::spawn_blocking(move || join(writer)).await.ok();
     tracing::info!("node stopped");
     published.unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "publishing failed").source(e)))
+}
+
+/// The store on its thread, with what the last run left open ended, and who tells of the node itself.
+async fn open_store(
+    node: &NodeConfig,
+    origin: &Origin,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Store, JoinHandle<()>, SystemEvents)> {
+    let settings =
+        Settings { origin: origin.clone(), snapshot_quota_bytes: node.snapshot_quota_bytes, ballast_bytes: BALLAST };
+    let (store, writer, opened) = Store::open(&node.state_dir.join("node.db"), settings, clock.now())?;
+    if let Some(path) = &opened.quarantined {
+        tracing::error!(
+            "the node's database was damaged; it was put aside as {}, {} waiting rows were taken over",
+            path.display(),
+            opened.salvaged
+        );
+    }
+    if opened.waiting > 0 {
+        tracing::info!(rows = opened.waiting, "rows of the last run wait for the centre");
+    }
+    let writer = thread("store", move || writer.run())?;
+    let ended = store.end_open_events(None, clock.now()).await?;
+    if !ended.is_empty() {
+        tracing::warn!("{} events were open when the last run ended; they are ended now", ended.len());
+    }
+
+    let system = SystemEvents::new(store.clone(), clock.clone());
+    if let Some(path) = &opened.quarantined {
+        let aside = path.display().to_string();
+        system.tell(&Moment::DatabaseRebuilt { aside, salvaged: opened.salvaged });
+    }
+    Ok((store, writer, system))
 }
 
 /// Forgets, once an hour, events that the centre has had for long enough.

@@ -3,6 +3,7 @@
 //! A commit is all or nothing and on disk when it returns: only then may a message be acknowledged and receipted.
 
 mod files;
+mod link;
 pub mod sqlite;
 
 use std::future::Future;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use crate::base::Result;
 use crate::base::types::CameraId;
 use crate::wire::event::Event;
+use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerStatus};
 
 pub use sqlite::SqliteStore;
@@ -128,4 +130,35 @@ pub trait CentreStore: Clone + Send + Sync + 'static {
 
     /// Where the picture with this SHA-256 (lower-case hex) is, if it is here.
     fn snapshot(&self, sha256: String) -> impl Future<Output = Result<Option<PathBuf>>> + Send;
+}
+
+/// What the centre remembers of its enrolled nodes and of their clips. Hashes of secrets only.
+pub trait LinkStore: Clone + Send + Sync + 'static {
+    /// A one-time code for `node`, by its hash; it takes the place of an earlier one.
+    fn offer_code(&self, node: String, code_sha256: String, expires_ms: i64)
+    -> impl Future<Output = Result<()>> + Send;
+
+    /// Uses a code up and gives `node` its new secret, by its hash: false when there is no such code any more.
+    fn enrol(
+        &self,
+        node: String,
+        code_sha256: String,
+        secret_sha256: String,
+        now_ms: i64,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Gives `node` a secret without a code: for a node of the same process.
+    fn enrol_here(&self, node: String, secret_sha256: String, now_ms: i64) -> impl Future<Output = Result<()>> + Send;
+
+    /// The hash of an enrolled node's secret.
+    fn secret_of(&self, node: String) -> impl Future<Output = Result<Option<String>>> + Send;
+
+    /// Whether `node` has delivered this content.
+    fn has_clip(&self, node: String, sha256: String) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Indexes a clip whose object is durable; false when it was indexed already.
+    fn add_clip(&self, node: String, note: ClipNote, now_ms: i64) -> impl Future<Output = Result<bool>> + Send;
+
+    /// The clips of an event that were delivered, in the order they came.
+    fn clips(&self, node: String, event: String) -> impl Future<Output = Result<Vec<ClipNote>>> + Send;
 }

@@ -1,4 +1,4 @@
--- The centre's database, version 1. A change here needs a step in `UPGRADES` (src/centre/store/sqlite.rs).
+-- The centre's database, version 2. A change here needs a step in `UPGRADES` (src/centre/store/sqlite.rs).
 -- Times are UTC milliseconds; `committed_ms` is when the centre had it on disk.
 
 -- The newest revision of every event, as the centre shows it. An event is (node, id).
@@ -73,3 +73,36 @@ CREATE TABLE camera (
   committed_ms INTEGER NOT NULL,
   PRIMARY KEY (node, name)
 ) STRICT, WITHOUT ROWID;
+
+-- Nodes that may deliver. The secret itself is on the node only.
+CREATE TABLE enrolment (
+  node TEXT PRIMARY KEY,
+  secret_sha256 TEXT NOT NULL,          -- of the secret's hex digits
+  enrolled_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One-time codes that were given out; a newer one for the same node takes the place of an older.
+CREATE TABLE enrol_code (
+  node TEXT PRIMARY KEY,
+  code_sha256 TEXT NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Clips that were delivered whole. The object <2 hex>/<sha256>.mp4 in the store of clips was durable before its row.
+CREATE TABLE clip (
+  id INTEGER PRIMARY KEY,
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  event TEXT NOT NULL,                  -- empty: none. Its event may come later, so nothing refers to `event`
+  command TEXT NOT NULL,                -- empty: none
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL,
+  masked INTEGER NOT NULL,
+  complete INTEGER NOT NULL,            -- 0: its event went on when it was made
+  stored_ms INTEGER NOT NULL,
+  UNIQUE (node, sha256, camera, event, command)
+) STRICT;
+CREATE INDEX clip_event ON clip (node, event);
+CREATE INDEX clip_camera ON clip (node, camera, from_ms);

@@ -7,19 +7,20 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
 use super::files::Files;
-use super::{CentreStore, EventTimes, Item, Outcome, StoredCamera, StoredEvent, StoredNode};
+use super::{CentreStore, EventTimes, Item, LinkStore, Outcome, StoredCamera, StoredEvent, StoredNode, link};
 use crate::base::types::{CameraId, Phase, Severity};
 use crate::base::{Error, ErrorKind, Result};
 use crate::store::sqlite::{self as shared, Schema, durable, fault};
 use crate::store::thread;
 use crate::wire::event::Event;
+use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerState, PeerStatus};
 
 /// The centre's schema.
 pub const SCHEMA: Schema = Schema { fresh: include_str!("schema.sql"), upgrades: UPGRADES };
 
 /// Forward steps, oldest first: the first leads from version 1 to 2.
-const UPGRADES: &[&str] = &[];
+const UPGRADES: &[&str] = &[include_str!("upgrades/2.sql")];
 
 const COMMIT: &str = "cannot commit what came";
 const READ: &str = "cannot read the centre's database";
@@ -121,6 +122,36 @@ impl CentreStore for SqliteStore {
 
     async fn snapshot(&self, sha256: String) -> Result<Option<PathBuf>> {
         self.handle.call(move |db| present(&db.connection, &db.files, Some(&sha256))).await
+    }
+}
+
+impl LinkStore for SqliteStore {
+    async fn offer_code(&self, node: String, code_sha256: String, expires_ms: i64) -> Result<()> {
+        self.handle.call(move |db| link::offer_code(&mut db.connection, &node, &code_sha256, expires_ms)).await
+    }
+
+    async fn enrol(&self, node: String, code_sha256: String, secret_sha256: String, now_ms: i64) -> Result<bool> {
+        self.handle.call(move |db| link::enrol(&mut db.connection, &node, &code_sha256, &secret_sha256, now_ms)).await
+    }
+
+    async fn enrol_here(&self, node: String, secret_sha256: String, now_ms: i64) -> Result<()> {
+        self.handle.call(move |db| link::enrol_here(&mut db.connection, &node, &secret_sha256, now_ms)).await
+    }
+
+    async fn secret_of(&self, node: String) -> Result<Option<String>> {
+        self.handle.call(move |db| link::secret_of(&db.connection, &node)).await
+    }
+
+    async fn has_clip(&self, node: String, sha256: String) -> Result<bool> {
+        self.handle.call(move |db| link::has_clip(&db.connection, &node, &sha256)).await
+    }
+
+    async fn add_clip(&self, node: String, note: ClipNote, now_ms: i64) -> Result<bool> {
+        self.handle.call(move |db| link::add_clip(&mut db.connection, &node, &note, now_ms)).await
+    }
+
+    async fn clips(&self, node: String, event: String) -> Result<Vec<ClipNote>> {
+        self.handle.call(move |db| link::clips(&db.connection, &node, &event)).await
     }
 }
 

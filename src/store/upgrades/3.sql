@@ -15,11 +15,12 @@ CREATE TABLE clip (
   created_ms INTEGER NOT NULL,
   held INTEGER NOT NULL DEFAULT 0,
   deliver INTEGER NOT NULL DEFAULT 0,
-  delivered_ms INTEGER
+  delivered_ms INTEGER,
+  parked TEXT
 ) STRICT;
 CREATE INDEX clip_event ON clip (event);
 CREATE INDEX clip_sha256 ON clip (sha256);
-CREATE INDEX clip_undelivered ON clip (id) WHERE deliver = 1 AND delivered_ms IS NULL;
+CREATE INDEX clip_undelivered ON clip (id) WHERE deliver = 1 AND delivered_ms IS NULL AND parked IS NULL;
 CREATE INDEX clip_unheld ON clip (created_ms) WHERE held = 0;
 
 CREATE TABLE command (

@@ -16,7 +16,7 @@ use wardwatch::base::clock::SystemClock;
 use wardwatch::base::geometry::{Point, Polygon, RelativeBox};
 use wardwatch::base::types::{EventReport, PathPoint, Phase, Severity, Snapshot, SnapshotInfo, Zone};
 use wardwatch::base::{Clock, Result, Stamp};
-use wardwatch::config::{CentreConfig, MqttConfig};
+use wardwatch::config::{CentreConfig, ClipStore, MqttConfig};
 use wardwatch::publish::link::{Connect, Link, Message, Refusal, Signal};
 use wardwatch::publish::mqtt::MqttConnect;
 use wardwatch::publish::presence::CameraStatuses;
@@ -184,7 +184,13 @@ pub struct Running {
 impl Running {
     pub fn start(directory: &Path, mqtt: MqttConfig) -> Self {
         let (shutdown, stop) = watch::channel(false);
-        let config = CentreConfig { state_dir: directory.to_owned(), listen: ([127, 0, 0, 1], 0).into(), mqtt: None };
+        let config = CentreConfig {
+            state_dir: directory.to_owned(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            mqtt: None,
+            clips: ClipStore::Directory(directory.join("clips")),
+            link: None,
+        };
         let centre = Centre::start(&config, WARD, "Asia/Ho_Chi_Minh", mqtt, Arc::new(SystemClock), stop)
             .expect("the centre starts");
         Self { centre, shutdown }

@@ -119,7 +119,7 @@ impl Clips {
             program,
             database: node.state_dir.join("node.db"),
             sandbox: node.sandbox,
-            deliver: false,
+            deliver: node.link.is_some(),
             wanted: Mutex::default(),
             planner: Mutex::default(),
             news: Notify::new(),
