@@ -3,6 +3,8 @@
 //! Order of a start: store, broker link, workers. Order of a stop follows the data: workers end their events, the outbox
 //! drains for at most five seconds, the store closes.
 
+pub mod clips;
+mod control;
 mod dump;
 mod fleet;
 mod link;
@@ -36,6 +38,7 @@ use crate::store::{BALLAST, Settings, Store};
 use crate::wire::event::Origin;
 use crate::wire::ipc::{PROTOCOL, WorkerSetup};
 use crate::wire::topic::NodeTopics;
+use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
 use link::Uplink;
@@ -86,6 +89,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (system_stop, system_stopped) = watch::channel(false);
     let telling = tokio::spawn(system.clone().run(system_stopped));
 
+    // Before recording: its workers are given what the document says, and clips must know it by then.
+    let clips = Clips::ready(&node, program.clone(), store.clone(), clock.clone(), &document).await?;
+
     let shelf = Shelf::ready(&node, store.clone(), clock.clone(), system.clone()).await;
 
     let (statuses, board) = watch::channel(CameraStatuses::new());
@@ -106,7 +112,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     let recordings = Recordings::new(store.clone(), node.record.dir.clone(), system.clone());
     recordings.begin(&document).await;
-    let sink = Sink::new(store.clone(), recordings, system, clock.clone(), origin, statuses);
+    let clipping = clips.start(&document);
+    let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
+    let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
         let sink = sink.clone();
@@ -142,6 +150,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     break;
                 }
                 if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
+                    if !clipping.apply(&newer).await {
+                        continue;
+                    }
                     fleet.apply(&newer);
                     policies.send_replace(shelf::policies(&newer));
                     document = newer;
@@ -151,7 +162,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     }
 
     fleet.stop().await;
-    [Some(pruning), Some(retaining), Some(living), delivering].into_iter().flatten().for_each(|task| task.abort());
+    clipping.stop().await;
+    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), delivering];
+    others.into_iter().flatten().for_each(|task| task.abort());
     system_stop.send_replace(true);
     if let Err(e) = telling.await {
         tracing::error!("telling of the node itself failed: {e}");
