@@ -272,6 +272,40 @@ async fn unsent_updates_and_pictures_give_way_to_newer_ones_and_sent_ones_stay()
 }
 
 #[tokio::test]
+async fn the_quota_counts_what_waits_and_spares_what_is_on_its_way() {
+    let directory = tempfile::tempdir().expect("dir");
+    let (store, _) = open_store(directory.path(), 2500);
+    let commit = async || {
+        let (id, snapshot) = (new_id(), picture(1000));
+        let r = with_picture(report(&id, Phase::Started), &snapshot);
+        let done = store.commit(r, Some(snapshot.clone()), now()).await.expect("commits");
+        (id, snapshot.info.sha256, done.snapshots_dropped)
+    };
+    let waiting = async || {
+        let rows = pending(&store, now()).await;
+        rows.into_iter().filter(|r| matches!(r.body, Body::Snapshot { .. })).map(|r| r.event).collect::<Vec<_>>()
+    };
+    let (_, sha256, _) = commit().await;
+    let (second, ..) = commit().await;
+    let receipt = Receipt { snapshots: vec![sha256], ..Receipt::default() };
+    store.receipt(receipt, now()).await.expect("applied");
+    let (third, _, dropped) = commit().await;
+    assert_eq!((dropped, waiting().await), (0, vec![second.clone(), third.clone()]), "a receipt made room");
+
+    // The second is on its way: the third is the oldest that may go.
+    let rows = pending(&store, now()).await;
+    let sent: Vec<i64> = rows.iter().filter(|r| r.event == second).map(|r| r.id).collect();
+    store.mark_sent(sent, now()).await.expect("marked");
+    let (fourth, _, dropped) = commit().await;
+    assert_eq!((dropped, waiting().await), (1, vec![fourth.clone()]));
+    // It comes back, and is the oldest again.
+    store.reset_sent().await.expect("taken back");
+    let (fifth, _, dropped) = commit().await;
+    assert_eq!((dropped, waiting().await), (1, vec![fourth, fifth]));
+    assert_eq!(store.depths().await.expect("readable").snapshot_bytes, 2000);
+}
+
+#[tokio::test]
 async fn pictures_beyond_the_quota_go_oldest_first_and_their_events_say_so() {
     let directory = tempfile::tempdir().expect("dir");
     let (store, _) = open_store(directory.path(), 2500);
