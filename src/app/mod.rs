@@ -3,9 +3,11 @@
 pub mod camera;
 pub mod centre;
 pub mod check;
+pub mod clip;
 pub mod demo;
 pub mod enrol;
 pub mod environment;
+pub mod hold;
 pub mod node;
 pub mod probe;
 pub mod recordings;
@@ -13,6 +15,8 @@ pub mod replay;
 pub mod run;
 pub mod sandbox;
 pub mod telemetry;
+pub mod transcode;
+mod watchdog;
 pub mod worker;
 
 use std::thread::JoinHandle;

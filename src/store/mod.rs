@@ -4,8 +4,11 @@
 //! on the centre's receipt. Knows no MQTT, and never asks for the time.
 
 mod ballast;
+pub mod clip;
 mod commit;
 pub mod delivery;
+pub mod hold;
+mod mask;
 mod outbox;
 mod quota;
 pub mod reader;
@@ -319,6 +322,14 @@ impl Store {
     /// How full the outbox is.
     pub async fn depths(&self) -> Result<Depths> {
         self.handle.call(|node| node.depths()).await
+    }
+
+    /// Whether the thread answers and could commit: takes the write lock and gives it back. Reading would say nothing, it
+    /// goes on while commits are blocked.
+    ///
+    /// Errors: `Timeout` when something else keeps the database locked.
+    pub async fn heartbeat(&self) -> Result<()> {
+        self.handle.call(|node| sqlite::heartbeat(&mut node.connection)).await
     }
 
     /// Forgets ended, wholly receipted events last updated before `before_ms` (UTC), gives free pages back to the file

@@ -323,6 +323,7 @@ impl Member {
             jitter_seed: 7,
         };
         let wiring = publish::Wiring {
+            pulse: Default::default(),
             store: store.clone(),
             cameras: watch::channel(CameraStatuses::new()).1,
             health: watch::channel(Health::default()).0,

@@ -566,6 +566,24 @@ fn two_steps_lead_from_the_first_version_to_the_third() {
 }
 
 #[tokio::test]
+async fn a_lock_of_another_program_is_a_trouble_that_passes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _) = open_store(&directory.path().join("node"), QUOTA);
+    store.heartbeat().await.expect("nobody else is there");
+    let lock = rusqlite::Connection::open(directory.path().join("node/node.db")).expect("opens");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let first = report(&new_id(), Phase::Started);
+    // Not `Unavailable`, the end of the store's thread: that does not pass.
+    let refused = store.commit(first.clone(), None, now()).await.expect_err("it is locked");
+    assert_eq!(refused.kind(), ErrorKind::Timeout, "{refused}");
+    assert_eq!(store.heartbeat().await.expect_err("locked").kind(), ErrorKind::Timeout);
+    store.depths().await.expect("reading goes on");
+    lock.execute_batch("ROLLBACK").expect("unlocked");
+    store.commit(first, None, now()).await.expect("the same is taken now");
+    assert_eq!(pending(&store, now()).await.len(), 1);
+}
+
+#[tokio::test]
 async fn on_a_full_disk_the_room_kept_back_lets_receipts_empty_the_outbox() {
     let Some(disk) = SmallDisk::mount(48) else {
         eprintln!("not tested: tmpfs cannot be mounted here");

@@ -1,6 +1,7 @@
 //! Helpers of the integration tests, one file a concern.
 
 pub mod broker;
+pub mod browser;
 pub mod disk;
 pub mod inject;
 pub mod onnx;
