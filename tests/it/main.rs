@@ -30,6 +30,7 @@ mod replay;
 mod rules;
 mod run;
 mod scenes;
+mod schema;
 mod store;
 mod store_clips;
 mod tidy;

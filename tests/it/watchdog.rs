@@ -32,7 +32,7 @@ fn systemd_hears_ready_and_signs_of_life_only_while_the_store_can_commit() {
     let systemd = UnixDatagram::bind(&path).expect("a socket");
     let period = WATCHDOG.as_micros().to_string();
     let socket = path.display().to_string();
-    let node = site.run_with(&config, &[("NOTIFY_SOCKET", &socket), ("WATCHDOG_USEC", &period)]);
+    let mut node = site.run_with(&config, &[("NOTIFY_SOCKET", &socket), ("WATCHDOG_USEC", &period)]);
 
     assert_eq!(heard(&systemd, LONG).as_deref(), Some("READY=1"), "nothing is said before it stands");
     assert_eq!(heard(&systemd, LONG).as_deref(), Some("WATCHDOG=1"));
@@ -49,5 +49,5 @@ fn systemd_hears_ready_and_signs_of_life_only_while_the_store_can_commit() {
 
     node.signal("TERM");
     until("the stop is told", LONG, || heard(&systemd, LONG).as_deref() == Some("STOPPING=1"));
-    assert_eq!(node.stop(), 0);
+    assert_eq!(node.exit_code(), 0);
 }
