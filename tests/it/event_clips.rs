@@ -146,7 +146,7 @@ fn colour(file: &std::path::Path) -> u8 {
         .expect("ffmpeg is installed");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let (luma, picture) = (320 * 240, 320 * 240 * 3 / 2);
-    assert!(!out.stdout.is_empty() && out.stdout.len() % picture == 0);
+    assert!(!out.stdout.is_empty() && out.stdout.len().is_multiple_of(picture));
     let chroma = out.stdout.chunks_exact(picture).flat_map(|p| &p[luma..]);
     chroma.map(|v| v.abs_diff(128)).max().unwrap_or(0)
 }
