@@ -62,13 +62,17 @@ fn nothing_is_published_receipted_or_indexed_before_it_is_on_disk() {
     let centre_config = site.write("centre.toml", &(site.common(&model) + &site.centre(&mqtt)));
     let Some(centre) = Traced::start(&site, "centre", &centre_config) else { return };
     let shown = SceneCamera::start(&scene, None);
-    let document = camera("ngo-1", &shown.url(), "continuous").replace("fps = 5", "fps = 10") + RULE;
-    site.write("cameras.toml", &format!("revision = 1\n{document}"));
+    let rule = format!("{RULE}pre_roll_seconds = 1\npost_roll_seconds = 1\n");
+    let document = |id: &str| camera(id, &shown.url(), "continuous").replace("fps = 5", "fps = 10") + &rule;
+    let mask = "[[camera.mask]]\npolygon = [[0.0, 0.0], [0.2, 0.0], [0.2, 0.2]]\n";
+    site.write("cameras.toml", &format!("revision = 1\n{}{}{mask}", document("ngo-1"), document("ngo-2")));
     let Some(node) = Traced::start(&site, "node", &node_config) else { return };
     let ended = "SELECT COUNT(*) FROM event WHERE phase = 'ended' AND snapshot IS NOT NULL";
     until("events made the whole trip", LONG, || site.number("centre/centre.db", ended) >= Some(1));
     let closed = "SELECT COUNT(*) FROM segment WHERE state = 'closed'";
     until("recordings were ended", LONG, || site.number("node/node.db", closed) >= Some(3));
+    let clips = "SELECT COUNT(DISTINCT camera) FROM clip WHERE complete = 1";
+    until("both cameras' events have clips", LONG, || site.number("node/node.db", clips) == Some(2));
     let outbox = "SELECT COUNT(*) FROM outbox";
     until("everything is receipted", LONG, || site.number("node/node.db", outbox) == Some(0));
     let (node, centre) = (node.stop(), centre.stop());
@@ -79,11 +83,14 @@ fn nothing_is_published_receipted_or_indexed_before_it_is_on_disk() {
     let rows = site.rows("node/node.db", "SELECT path, sha256 FROM segment WHERE state = 'closed'").expect("readable");
     let segments: Vec<(String, String)> = rows.into_iter().map(|r| (r[0].clone(), r[1].clone())).collect();
     in_order("recordings", &node.segment_rows_follow_their_files(&segments), 3);
-    what_is_out_of_order_is_seen(node, centre, &segments);
+    let rows = site.rows("node/node.db", "SELECT sha256 FROM clip").expect("readable");
+    let clips: Vec<String> = rows.into_iter().map(|r| r[0].clone()).collect();
+    in_order("clips", &node.clip_rows_follow_their_files(&clips), 2);
+    what_is_out_of_order_is_seen(node, centre, &segments, &clips);
 }
 
 /// The same traces as if no sync had ever come back in time: every rule must object to every case.
-fn what_is_out_of_order_is_seen(mut node: Trace, mut centre: Trace, segments: &[(String, String)]) {
+fn what_is_out_of_order_is_seen(mut node: Trace, mut centre: Trace, segments: &[(String, String)], clips: &[String]) {
     for call in node.0.iter_mut().chain(&mut centre.0).filter(|c| c.name.ends_with("sync")) {
         call.ended = usize::MAX;
     }
@@ -92,6 +99,7 @@ fn what_is_out_of_order_is_seen(mut node: Trace, mut centre: Trace, segments: &[
         node.pictures_are_published_after_their_commit(),
         centre.receipts_follow_what_they_name(),
         node.segment_rows_follow_their_files(segments),
+        node.clip_rows_follow_their_files(clips),
     ] {
         assert_eq!(found.violations.len(), found.cases);
     }
@@ -131,17 +139,24 @@ fn lines() -> Vec<String> {
         "30 fdatasync(3</s/record/ngo-1/20261124/1-0.json>) = 0".into(),
         "30 fsync(2</s/record/ngo-1/20261124>) = 0".into(),
         format!("10 pwrite64(5</s/node.db-wal>, \"{}\", 64, 0) = 64", "cd".repeat(32)),
+        "40 write(4</s/record/.clips/.w/.c>, \"moof\", 4) = 4".into(),
+        "40 fdatasync(4</s/record/.clips/.w/.c>) = 0".into(),
+        "40 renameat2(AT_FDCWD, \"/s/record/.clips/.w/.c\", AT_FDCWD, \"/s/record/.clips/.w/cut.mp4\", 1) = 0".into(),
+        format!("40 rename(\"/s/record/.clips/.w/cut.mp4\", \"/s/record/.clips/ef/{}.mp4\") = 0", "ef".repeat(32)),
+        "40 fsync(5</s/record/.clips/ef>) = 0".into(),
+        format!("10 pwrite64(5</s/node.db-wal>, \"{}\", 64, 0) = 64", "ef".repeat(32)),
     ]
 }
 
 /// How many cases each rule saw, and to how many it objects.
-fn judged(lines: &[String]) -> [(usize, usize); 4] {
+fn judged(lines: &[String]) -> [(usize, usize); 5] {
     let trace = Trace(parse(&lines.join("\n")));
     [
         trace.events_are_published_after_their_commit(),
         trace.pictures_are_published_after_their_commit(),
         trace.receipts_follow_what_they_name(),
         trace.segment_rows_follow_their_files(&[("ngo-1/20261124/1-0.mp4".into(), "cd".repeat(32))]),
+        trace.clip_rows_follow_their_files(&["ef".repeat(32)]),
     ]
     .map(|found| (found.cases, found.violations.len()))
 }
@@ -149,23 +164,27 @@ fn judged(lines: &[String]) -> [(usize, usize); 4] {
 #[test]
 fn the_checker_sees_each_step_that_comes_too_late() {
     let good = lines();
-    assert_eq!(judged(&good), [(1, 0), (1, 0), (2, 0), (1, 0)]);
+    assert_eq!(judged(&good), [(1, 0), (1, 0), (2, 0), (1, 0), (1, 0)]);
     // One step at a time is moved to the end, as if it came after what depends on it; and none may fail.
     for (step, objections) in [
-        (0, [1, 1, 0, 0]),
-        (3, [1, 1, 0, 0]),
-        (6, [0, 0, 1, 0]),
-        (7, [0, 0, 1, 0]),
-        (8, [0, 0, 1, 0]),
-        (9, [0, 0, 1, 0]),
-        (10, [0, 0, 1, 0]),
-        (11, [0, 0, 1, 0]),
-        (12, [0, 0, 2, 0]),
-        (14, [0, 0, 0, 1]),
-        (15, [0, 0, 0, 1]),
-        (16, [0, 0, 0, 1]),
-        (17, [0, 0, 0, 1]),
-        (18, [0, 0, 0, 1]),
+        (0, [1, 1, 0, 0, 0]),
+        (3, [1, 1, 0, 0, 0]),
+        (6, [0, 0, 1, 0, 0]),
+        (7, [0, 0, 1, 0, 0]),
+        (8, [0, 0, 1, 0, 0]),
+        (9, [0, 0, 1, 0, 0]),
+        (10, [0, 0, 1, 0, 0]),
+        (11, [0, 0, 1, 0, 0]),
+        (12, [0, 0, 2, 0, 0]),
+        (14, [0, 0, 0, 1, 0]),
+        (15, [0, 0, 0, 1, 0]),
+        (16, [0, 0, 0, 1, 0]),
+        (17, [0, 0, 0, 1, 0]),
+        (18, [0, 0, 0, 1, 0]),
+        (20, [0, 0, 0, 0, 1]),
+        (21, [0, 0, 0, 0, 1]),
+        (23, [0, 0, 0, 0, 1]),
+        (24, [0, 0, 0, 0, 1]),
     ] {
         let mut late = good.clone();
         let line = late.remove(step);

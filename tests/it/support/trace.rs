@@ -33,6 +33,8 @@ pub struct Call {
     pub name: String,
     /// Of the file, if it is about one; of a rename, where it went.
     pub path: String,
+    /// Of a rename, where it came from.
+    pub from: String,
     /// What was written or sent, each byte as the character of its number.
     pub data: String,
     /// Line numbers: when it was begun, and when it came back.
@@ -90,8 +92,12 @@ fn call(text: &str, begun: usize, ended: usize) -> Option<Call> {
         let end = path.find(">,").or_else(|| path.find(">)")).or_else(|| path.rfind('>'))?;
         path[..end].to_owned()
     };
-    let data = if name.starts_with("rename") { String::new() } else { strings.concat() };
-    Some(Call { name: name.to_owned(), path, data, begun, ended })
+    let (from, data) = if name.starts_with("rename") {
+        (strings.first()?.clone(), String::new())
+    } else {
+        (String::new(), strings.concat())
+    };
+    Some(Call { name: name.to_owned(), path, from, data, begun, ended })
 }
 
 /// The string literals of a call's arguments, unescaped.
@@ -269,6 +275,28 @@ impl Trace {
             let on_disk = [file, beside, named];
             found.case(on_disk.iter().all(|s| s.is_some_and(|line| line < row.begun)), || {
                 format!("line {}: the row of {path}; file, sidecar, directory on disk {on_disk:?}", row.begun)
+            });
+        }
+        found
+    }
+
+    /// Node and encoder: the row of a clip, known by its hash, is written only after the file was synced, got its name, and
+    /// the directory of that name was synced.
+    pub fn clip_rows_follow_their_files(&self, shas: &[String]) -> Found {
+        let mut found = Found::default();
+        for sha in shas {
+            let row = self.0.iter().find(|c| c.writes() && c.path.ends_with("node.db-wal") && c.data.contains(sha));
+            let Some(row) = row else { continue };
+            let renamed = |to: &str| self.0.iter().find(|c| c.name.starts_with("rename") && c.path.ends_with(to));
+            let steps = renamed(&format!("{sha}.mp4")).and_then(|named| {
+                // What is cut has a name before; what an encoder made was written under its own.
+                let made = renamed(&named.from).map_or(&named.from, |first| &first.from);
+                let written = self.0.iter().filter(|c| c.writes() && c.path == *made).map(|c| c.ended).max()?;
+                let directory = named.path.rsplit_once('/')?.0;
+                Some([self.synced(made, written)?, named.begun, self.synced(directory, named.ended)?, row.begun])
+            });
+            found.case(steps.is_some_and(|s| s.is_sorted()), || {
+                format!("line {}: the row of clip {sha}; synced, named, directory on disk, row: {steps:?}", row.begun)
             });
         }
         found
