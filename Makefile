@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos-recording bench-record bench-clips
+.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -16,6 +16,9 @@ test: setup ## format, lints, all tests: what CI runs
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+
+chaos: setup ## events under faults: kill -9 and broken lines, nothing lost, nothing doubled; ARGS="--cycles 500 --events 20000 --seed 7" or "--outage broker"
+	cargo test --test chaos -- $(or $(ARGS),--cycles 100)
 
 chaos-recording: setup ## recording under faults: kill -9, cameras that stall, a stop; about 10 minutes; ARGS="kills --seed 7 --rounds 12"
 	cargo test --test recording-faults -- $(ARGS)

@@ -16,6 +16,7 @@ pub mod run;
 pub mod sandbox;
 pub mod telemetry;
 pub mod transcode;
+mod watchdog;
 pub mod worker;
 
 use std::thread::JoinHandle;

@@ -25,7 +25,7 @@ use super::link::{Arrived, Connect, Link, MAX_PACKET, Message, Refusal, Signal};
 use crate::base::{Error, ErrorKind, Result};
 use crate::config::MqttConfig;
 
-/// Requests that may wait inside the client.
+/// Requests that may wait inside the client, and messages before the broker that it has not acknowledged.
 const REQUESTS: usize = 512;
 /// Messages the broker may send before the first is acknowledged.
 const RECEIVE_MAXIMUM: u16 = 256;
@@ -52,6 +52,8 @@ impl MqttConnect {
         let mut options = MqttOptions::new(&self.client_id, &self.mqtt.host, self.mqtt.port());
         options.set_keep_alive(KEEP_ALIVE).set_clean_start(true).set_manual_acks(self.manual_acks);
         options.set_connection_timeout(CONNECT_TIMEOUT.as_secs()).set_request_channel_capacity(REQUESTS);
+        // The client makes room for that many beforehand; its own 65,535 would be 13 MB for every connection.
+        options.set_outgoing_inflight_upper_limit(REQUESTS as u16);
         let mut properties = ConnectProperties::new();
         properties.max_packet_size = Some(MAX_PACKET as u32);
         properties.receive_maximum = Some(RECEIVE_MAXIMUM);

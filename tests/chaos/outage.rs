@@ -42,6 +42,9 @@ const ALERT_EVERY: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(600);
 const MIB: u64 = 1 << 20;
+/// SQLite's log between two checkpoints, and a row's share of the database without its picture.
+const LOG: u64 = 16 * MIB;
+const EVENT: u64 = 8 << 10;
 
 /// What is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,7 +133,7 @@ pub fn run(binary: &Path, missing: Missing, events: u64, quota_mb: u64, timed: b
     node.order("back");
     let measured: Measured = serde_json::from_str(&node.expect("{")).expect("its own words");
     node.end();
-    let mut broken = judge(&measured, quota_mb, timed);
+    let mut broken = judge(&measured, events, quota_mb, timed);
     if running.stop() != 0 {
         broken.push("the centre did not stop in order".into());
     }
@@ -139,7 +142,7 @@ pub fn run(binary: &Path, missing: Missing, events: u64, quota_mb: u64, timed: b
     broken
 }
 
-fn judge(m: &Measured, quota_mb: u64, timed: bool) -> Vec<String> {
+fn judge(m: &Measured, events: u64, quota_mb: u64, timed: bool) -> Vec<String> {
     let mut broken = Vec::new();
     let mut promise = |holds: bool, what: String| {
         if !holds {
@@ -149,6 +152,9 @@ fn judge(m: &Measured, quota_mb: u64, timed: bool) -> Vec<String> {
     let grown = m.rss_most.saturating_sub(m.rss_before);
     promise(grown <= 20 * MIB, format!("the process grew by {} MiB", grown / MIB));
     promise(m.pictures_most <= quota_mb * MIB, format!("pictures took {} bytes", m.pictures_most));
+    // Pictures, the database's log, and what stays of an event: its last state, three messages of it at the most.
+    let disk = quota_mb * MIB + LOG + (events + WARM) * EVENT;
+    promise(m.disk_most <= disk, format!("the database took {} MiB of {}", m.disk_most / MIB, disk / MIB));
     promise(m.dropped > 0, "the quota was never reached, so nothing was tried".into());
     promise(m.drained_events > 0 && !m.alerts_ms.is_empty(), "nothing drained, so nothing was tried".into());
     if timed {
@@ -317,6 +323,7 @@ impl Member {
             jitter_seed: 7,
         };
         let wiring = publish::Wiring {
+            pulse: Default::default(),
             store: store.clone(),
             cameras: watch::channel(CameraStatuses::new()).1,
             health: watch::channel(Health::default()).0,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use wardwatch::base::geometry::RelativeBox;
 use wardwatch::base::types::{Phantom, Phase, Severity};
 use wardwatch::base::{ErrorKind, Stamp};
-use wardwatch::store::{Body, MAX_UNANSWERED, Row, SCHEMA, Settings, Store, sqlite};
+use wardwatch::store::{Body, MAX_UNANSWERED, Row, Settings, Store};
 use wardwatch::wire::event::{Event, PhaseJson};
 use wardwatch::wire::receipt::Receipt;
 
@@ -272,6 +272,40 @@ async fn unsent_updates_and_pictures_give_way_to_newer_ones_and_sent_ones_stay()
 }
 
 #[tokio::test]
+async fn the_quota_counts_what_waits_and_spares_what_is_on_its_way() {
+    let directory = tempfile::tempdir().expect("dir");
+    let (store, _) = open_store(directory.path(), 2500);
+    let commit = async || {
+        let (id, snapshot) = (new_id(), picture(1000));
+        let r = with_picture(report(&id, Phase::Started), &snapshot);
+        let done = store.commit(r, Some(snapshot.clone()), now()).await.expect("commits");
+        (id, snapshot.info.sha256, done.snapshots_dropped)
+    };
+    let waiting = async || {
+        let rows = pending(&store, now()).await;
+        rows.into_iter().filter(|r| matches!(r.body, Body::Snapshot { .. })).map(|r| r.event).collect::<Vec<_>>()
+    };
+    let (_, sha256, _) = commit().await;
+    let (second, ..) = commit().await;
+    let receipt = Receipt { snapshots: vec![sha256], ..Receipt::default() };
+    store.receipt(receipt, now()).await.expect("applied");
+    let (third, _, dropped) = commit().await;
+    assert_eq!((dropped, waiting().await), (0, vec![second.clone(), third.clone()]), "a receipt made room");
+
+    // The second is on its way: the third is the oldest that may go.
+    let rows = pending(&store, now()).await;
+    let sent: Vec<i64> = rows.iter().filter(|r| r.event == second).map(|r| r.id).collect();
+    store.mark_sent(sent, now()).await.expect("marked");
+    let (fourth, _, dropped) = commit().await;
+    assert_eq!((dropped, waiting().await), (1, vec![fourth.clone()]));
+    // It comes back, and is the oldest again.
+    store.reset_sent().await.expect("taken back");
+    let (fifth, _, dropped) = commit().await;
+    assert_eq!((dropped, waiting().await), (1, vec![fourth, fifth]));
+    assert_eq!(store.depths().await.expect("readable").snapshot_bytes, 2000);
+}
+
+#[tokio::test]
 async fn pictures_beyond_the_quota_go_oldest_first_and_their_events_say_so() {
     let directory = tempfile::tempdir().expect("dir");
     let (store, _) = open_store(directory.path(), 2500);
@@ -482,53 +516,22 @@ async fn a_second_process_is_refused() {
     assert_eq!(e.kind(), ErrorKind::Unavailable);
 }
 
-#[test]
-fn an_upgraded_database_equals_a_fresh_one() {
-    for (name, schema, first) in [
-        ("node", SCHEMA, include_str!("../fixtures/node-schema-1.sql")),
-        ("centre", wardwatch::centre::store::sqlite::SCHEMA, include_str!("../fixtures/centre-schema-1.sql")),
-    ] {
-        let directory = tempfile::tempdir().expect("dir");
-        let old = directory.path().join("old.db");
-        let connection = rusqlite::Connection::open(&old).expect("opens");
-        connection.execute_batch(first).expect("version 1");
-        connection.pragma_update(None, "user_version", 1).expect("set");
-        drop(connection);
-        let upgraded = sqlite::open(&old, schema, 0).expect("upgrades");
-        let fresh = sqlite::open(&directory.path().join("new.db"), schema, 0).expect("opens");
-        assert_eq!(
-            sqlite::shape(&upgraded.connection).expect("readable"),
-            sqlite::shape(&fresh.connection).expect("readable"),
-            "{name}: schema.sql changed without a step in UPGRADES"
-        );
-    }
-}
-
-#[test]
-fn a_database_of_a_newer_version_is_left_alone() {
-    let directory = tempfile::tempdir().expect("dir");
-    let path = directory.path().join("node.db");
-    let opened = sqlite::open(&path, SCHEMA, 0).expect("opens");
-    opened.connection.pragma_update(None, "user_version", 99).expect("set");
-    drop(opened);
-    let e = sqlite::open(&path, SCHEMA, 0).err().expect("refused");
-    assert_eq!(e.kind(), ErrorKind::Config);
-    assert!(path.exists());
-}
-
-#[test]
-fn two_steps_lead_from_the_first_version_to_the_third() {
-    let directory = tempfile::tempdir().expect("dir");
-    let path = directory.path().join("a.db");
-    let v1 = sqlite::Schema { fresh: "CREATE TABLE a (x INTEGER) STRICT;", upgrades: &[] };
-    drop(sqlite::open(&path, v1, 0).expect("opens"));
-    let v3 = sqlite::Schema {
-        fresh: "CREATE TABLE a (x INTEGER) STRICT; CREATE TABLE b (y INTEGER) STRICT; CREATE INDEX b_y ON b (y);",
-        upgrades: &["CREATE TABLE b (y INTEGER) STRICT;", "CREATE INDEX b_y ON b (y);"],
-    };
-    let upgraded = sqlite::open(&path, v3, 0).expect("upgrades");
-    let fresh = sqlite::open(&directory.path().join("b.db"), v3, 0).expect("opens");
-    assert_eq!(sqlite::shape(&upgraded.connection).expect("ok"), sqlite::shape(&fresh.connection).expect("ok"));
+#[tokio::test]
+async fn a_lock_of_another_program_is_a_trouble_that_passes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _) = open_store(&directory.path().join("node"), QUOTA);
+    store.heartbeat().await.expect("nobody else is there");
+    let lock = rusqlite::Connection::open(directory.path().join("node/node.db")).expect("opens");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let first = report(&new_id(), Phase::Started);
+    // Not `Unavailable`, the end of the store's thread: that does not pass.
+    let refused = store.commit(first.clone(), None, now()).await.expect_err("it is locked");
+    assert_eq!(refused.kind(), ErrorKind::Timeout, "{refused}");
+    assert_eq!(store.heartbeat().await.expect_err("locked").kind(), ErrorKind::Timeout);
+    store.depths().await.expect("reading goes on");
+    lock.execute_batch("ROLLBACK").expect("unlocked");
+    store.commit(first, None, now()).await.expect("the same is taken now");
+    assert_eq!(pending(&store, now()).await.len(), 1);
 }
 
 #[tokio::test]
