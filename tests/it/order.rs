@@ -61,11 +61,15 @@ fn nothing_is_published_receipted_or_indexed_before_it_is_on_disk() {
     let node_config = site.write("node.toml", &(site.common(&model) + &site.node("", &mqtt) + record));
     let centre_config = site.write("centre.toml", &(site.common(&model) + &site.centre(&mqtt)));
     let Some(centre) = Traced::start(&site, "centre", &centre_config) else { return };
-    let shown = SceneCamera::start(&scene, None);
+    // Of two cameras with the same pictures a recording's hash would not say whose it is.
+    let large = site.path("large.mp4");
+    stimulus::enlarge(&scene, &large);
+    let (shown, other) = (SceneCamera::start(&scene, None), SceneCamera::start(&large, None));
     let rule = format!("{RULE}pre_roll_seconds = 1\npost_roll_seconds = 1\n");
-    let document = |id: &str| camera(id, &shown.url(), "continuous").replace("fps = 5", "fps = 10") + &rule;
+    let document = |id: &str, url: &str| camera(id, url, "continuous").replace("fps = 5", "fps = 10") + &rule;
     let mask = "[[camera.mask]]\npolygon = [[0.0, 0.0], [0.2, 0.0], [0.2, 0.2]]\n";
-    site.write("cameras.toml", &format!("revision = 1\n{}{}{mask}", document("ngo-1"), document("ngo-2")));
+    let (one, two) = (document("ngo-1", &shown.url()), document("ngo-2", &other.url()));
+    site.write("cameras.toml", &format!("revision = 1\n{one}{two}{mask}"));
     let Some(node) = Traced::start(&site, "node", &node_config) else { return };
     let ended = "SELECT COUNT(*) FROM event WHERE phase = 'ended' AND snapshot IS NOT NULL";
     until("events made the whole trip", LONG, || site.number("centre/centre.db", ended) >= Some(1));
