@@ -33,7 +33,7 @@ pub struct Call {
     pub name: String,
     /// Of the file, if it is about one; of a rename, where it went.
     pub path: String,
-    /// Of a rename, where it came from.
+    /// Of a rename: where it came from.
     pub from: String,
     /// What was written or sent, each byte as the character of its number.
     pub data: String,
@@ -84,20 +84,15 @@ fn call(text: &str, begun: usize, ended: usize) -> Option<Call> {
     }
     let (name, arguments) = head.split_once('(')?;
     let strings = strings(arguments);
-    let path = if name.starts_with("rename") {
-        strings.last()?.clone()
-    } else {
-        let (_, path) = arguments.split_once('<')?;
-        // A socket's own description holds `->`.
-        let end = path.find(">,").or_else(|| path.find(">)")).or_else(|| path.rfind('>'))?;
-        path[..end].to_owned()
-    };
-    let (from, data) = if name.starts_with("rename") {
-        (strings.first()?.clone(), String::new())
-    } else {
-        (String::new(), strings.concat())
-    };
-    Some(Call { name: name.to_owned(), path, from, data, begun, ended })
+    let name = name.to_owned();
+    if name.starts_with("rename") {
+        let (from, path) = (strings.first()?.clone(), strings.last()?.clone());
+        return Some(Call { name, path, from, data: String::new(), begun, ended });
+    }
+    let (_, path) = arguments.split_once('<')?;
+    // A socket's own description holds `->`.
+    let end = path.find(">,").or_else(|| path.find(">)")).or_else(|| path.rfind('>'))?;
+    Some(Call { name, path: path[..end].to_owned(), from: String::new(), data: strings.concat(), begun, ended })
 }
 
 /// The string literals of a call's arguments, unescaped.
@@ -162,7 +157,7 @@ impl Trace {
     /// Line after which `needle`, written to a file whose path ends in `file`, is on disk: the end of the first sync of
     /// that file that began when it was written.
     fn durable(&self, file: &str, needle: &str) -> Option<usize> {
-        let written = self.0.iter().find(|c| c.writes() && c.path.ends_with(file) && c.data.contains(needle))?;
+        let written = self.row(file, needle)?;
         self.synced(&written.path, written.ended)
     }
 
@@ -239,17 +234,46 @@ impl Trace {
 
     /// Line after which the centre's picture has a row on disk, if it and all before it came in order.
     fn picture(&self, sha: &str) -> Option<usize> {
-        let part = format!(".{sha}.part");
-        let written = self.0.iter().filter(|c| c.writes() && c.path.ends_with(&part)).map(|c| c.ended).max()?;
-        let path = self.0.iter().find(|c| c.writes() && c.path.ends_with(&part))?.path.clone();
-        let synced = self.synced(&path, written)?;
-        let renamed =
-            self.0.iter().find(|c| c.name.starts_with("rename") && c.path.ends_with(&format!("{sha}.jpg")))?;
-        let directory = renamed.path.rsplit_once('/')?.0;
-        let named = self.synced(directory, renamed.ended)?;
-        let row = self.0.iter().find(|c| c.writes() && c.path.ends_with("centre.db-wal") && c.data.contains(sha))?;
-        let in_order = synced < renamed.begun && named < row.begun;
-        in_order.then(|| self.synced(&row.path, row.ended)).flatten()
+        let named = self.named(&format!("{sha}.jpg"))?;
+        let row = self.row("centre.db-wal", sha)?;
+        (named < row.begun).then(|| self.synced(&row.path, row.ended)).flatten()
+    }
+
+    /// Line after which the file that was written under another name is on disk under its last one, which ends in `name`:
+    /// the end of the sync of its directory, if the file itself was synced before it was renamed.
+    fn named(&self, name: &str) -> Option<usize> {
+        let rename = |to: &dyn Fn(&str) -> bool| self.0.iter().find(|c| c.name.starts_with("rename") && to(&c.path));
+        let last = rename(&|path| path.ends_with(name))?;
+        let mut first = last;
+        while let Some(before) = rename(&|path| path == first.from) {
+            if before.ended >= first.begun {
+                return None;
+            }
+            first = before;
+        }
+        let written = self.0.iter().filter(|c| c.writes() && c.path == first.from).map(|c| c.ended).max()?;
+        let synced = self.synced(&first.from, written)?;
+        let directory = last.path.rsplit_once('/')?.0;
+        (synced < first.begun).then(|| self.synced(directory, last.ended)).flatten()
+    }
+
+    /// The first time that `needle` was written to the log of the database `file`.
+    fn row(&self, file: &str, needle: &str) -> Option<&Call> {
+        self.0.iter().find(|c| c.writes() && c.path.ends_with(file) && c.data.contains(needle))
+    }
+
+    /// Node: the row of a clip, known by its hash, is written only after the file was synced, has its name, and the name is
+    /// on disk. `clips`: the hashes.
+    pub fn clip_rows_follow_their_files(&self, clips: &[String]) -> Found {
+        let mut found = Found::default();
+        for sha in clips {
+            let Some(row) = self.row("node.db-wal", sha) else { continue };
+            let named = self.named(&format!("{sha}.mp4"));
+            found.case(named.is_some_and(|line| line < row.begun), || {
+                format!("line {}: the row of clip {sha}, on disk {named:?}", row.begun)
+            });
+        }
+        found
     }
 
     /// Node and worker: the row of an ended recording, known by the file's hash, is written only after the file, its
@@ -257,8 +281,7 @@ impl Trace {
     pub fn segment_rows_follow_their_files(&self, segments: &[(String, String)]) -> Found {
         let mut found = Found::default();
         for (path, sha) in segments {
-            let row = self.0.iter().find(|c| c.writes() && c.path.ends_with("node.db-wal") && c.data.contains(sha));
-            let Some(row) = row else { continue };
+            let Some(row) = self.row("node.db-wal", sha) else { continue };
             let sidecar = path.replace(".mp4", ".json");
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
             let last = |end: &str| {
@@ -275,28 +298,6 @@ impl Trace {
             let on_disk = [file, beside, named];
             found.case(on_disk.iter().all(|s| s.is_some_and(|line| line < row.begun)), || {
                 format!("line {}: the row of {path}; file, sidecar, directory on disk {on_disk:?}", row.begun)
-            });
-        }
-        found
-    }
-
-    /// Node and encoder: the row of a clip, known by its hash, is written only after the file was synced, got its name, and
-    /// the directory of that name was synced.
-    pub fn clip_rows_follow_their_files(&self, shas: &[String]) -> Found {
-        let mut found = Found::default();
-        for sha in shas {
-            let row = self.0.iter().find(|c| c.writes() && c.path.ends_with("node.db-wal") && c.data.contains(sha));
-            let Some(row) = row else { continue };
-            let renamed = |to: &str| self.0.iter().find(|c| c.name.starts_with("rename") && c.path.ends_with(to));
-            let steps = renamed(&format!("{sha}.mp4")).and_then(|named| {
-                // What is cut has a name before; what an encoder made was written under its own.
-                let made = renamed(&named.from).map_or(&named.from, |first| &first.from);
-                let written = self.0.iter().filter(|c| c.writes() && c.path == *made).map(|c| c.ended).max()?;
-                let directory = named.path.rsplit_once('/')?.0;
-                Some([self.synced(made, written)?, named.begun, self.synced(directory, named.ended)?, row.begun])
-            });
-            found.case(steps.is_some_and(|s| s.is_sorted()), || {
-                format!("line {}: the row of clip {sha}; synced, named, directory on disk, row: {steps:?}", row.begun)
             });
         }
         found
