@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos chaos-recording bench-record
+.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,3 +25,6 @@ chaos-recording: setup ## recording under faults: kill -9, cameras that stall, a
 
 bench-record: setup ## what recording alone costs a camera, beside ffmpeg -c copy; 4 minutes on a quiet machine
 	cargo test --release --test recording-faults -- cpu $(ARGS)
+
+bench-clips: setup ## how long an event's clip takes, and to make one anew with masks; 6 minutes on a quiet machine
+	cargo test --release --test recording-faults -- clips $(ARGS)

@@ -61,18 +61,24 @@ fn nothing_is_published_receipted_or_indexed_before_it_is_on_disk() {
     let node_config = site.write("node.toml", &(site.common(&model) + &site.node("", &mqtt) + record));
     let centre_config = site.write("centre.toml", &(site.common(&model) + &site.centre(&mqtt)));
     let Some(centre) = Traced::start(&site, "centre", &centre_config) else { return };
-    let shown = SceneCamera::start(&scene, None);
-    let document = camera("ngo-1", &shown.url(), "continuous").replace("fps = 5", "fps = 10")
-        + RULE
-        + "pre_roll_seconds = 1\npost_roll_seconds = 1\n";
-    site.write("cameras.toml", &format!("revision = 1\n{document}"));
+    // Of two cameras with the same pictures a recording's hash would not say whose it is.
+    let large = site.path("large.mp4");
+    stimulus::enlarge(&scene, &large);
+    let (shown, other) = (SceneCamera::start(&scene, None), SceneCamera::start(&large, None));
+    let rule = format!("{RULE}pre_roll_seconds = 1\npost_roll_seconds = 1\n");
+    let document = |id: &str, url: &str| camera(id, url, "continuous").replace("fps = 5", "fps = 10") + &rule;
+    // The clips of the second are made anew by a process of its own.
+    let mask = "[[camera.mask]]\npolygon = [[0.0, 0.0], [0.2, 0.0], [0.2, 0.2]]\n";
+    let (one, two) = (document("ngo-1", &shown.url()), document("ngo-2", &other.url()));
+    site.write("cameras.toml", &format!("revision = 1\n{one}{two}{mask}"));
     let Some(node) = Traced::start(&site, "node", &node_config) else { return };
     let ended = "SELECT COUNT(*) FROM event WHERE phase = 'ended' AND snapshot IS NOT NULL";
     until("events made the whole trip", LONG, || site.number("centre/centre.db", ended) >= Some(1));
     let closed = "SELECT COUNT(*) FROM segment WHERE state = 'closed'";
     until("recordings were ended", LONG, || site.number("node/node.db", closed) >= Some(3));
     let clips = "SELECT sha256 FROM clip WHERE complete = 1";
-    until("a clip was made", LONG, || site.rows("node/node.db", clips).is_some_and(|rows| !rows.is_empty()));
+    let of_both = "SELECT COUNT(DISTINCT masked) FROM clip WHERE complete = 1";
+    until("a clip was made of each", LONG, || site.number("node/node.db", of_both) == Some(2));
     let outbox = "SELECT COUNT(*) FROM outbox";
     until("everything is receipted", LONG, || site.number("node/node.db", outbox) == Some(0));
     let (node, centre) = (node.stop(), centre.stop());
@@ -85,7 +91,7 @@ fn nothing_is_published_receipted_or_indexed_before_it_is_on_disk() {
     in_order("recordings", &node.segment_rows_follow_their_files(&segments), 3);
     let rows = site.rows("node/node.db", clips).expect("readable");
     let clips: Vec<String> = rows.into_iter().map(|r| r[0].clone()).collect();
-    in_order("clips", &node.clip_rows_follow_their_files(&clips), 1);
+    in_order("clips", &node.clip_rows_follow_their_files(&clips), 2);
     what_is_out_of_order_is_seen(node, centre, &segments, &clips);
 }
 

@@ -74,12 +74,15 @@ async fn an_interim_clip_leaves_when_nothing_names_it_any_more() {
     let (store, _) = open_store(directory.path(), 1 << 20);
     let id = new_id();
     store.commit(report(&id, Phase::Started), None, now()).await.expect("committed");
-    store.set_clip(id.clone(), clip("a", (0, 1000), false, false), now()).await.expect("committed");
+    store.set_clip(id.clone(), clip("a", (0, 1000), false, true), now()).await.expect("committed");
     let rows = store.next_batch(100, usize::MAX, now()).await.expect("readable");
     store.mark_sent(rows.iter().map(|r| r.id).collect(), now()).await.expect("marked");
     store.commit(report(&id, Phase::Ended), None, now()).await.expect("committed");
     assert_eq!(store.superseded_clips().await.expect("readable"), [], "there is no other yet");
-    store.set_clip(id.clone(), clip("b", (0, 2000), true, false), now()).await.expect("committed");
+    assert!(all(directory.path())[0].awaited);
+    store.set_clip(id.clone(), clip("b", (0, 2000), true, true), now()).await.expect("committed");
+    let awaited: Vec<bool> = all(directory.path()).iter().map(|c| c.awaited).collect();
+    assert_eq!(awaited, [false, true], "the centre gets the whole one only");
     assert_eq!(store.superseded_clips().await.expect("readable"), [], "a message that is out names it");
     let receipt = Receipt { events: vec![(id.clone(), 1), (id, 2)], snapshots: vec![] };
     store.receipt(receipt, now()).await.expect("receipted");

@@ -164,10 +164,9 @@ impl Clips {
 
     /// An event as it was committed. Returns at once.
     pub fn reported(&self, report: &EventReport) {
-        if let Some(roll) = self.roll(report) {
-            self.planner().reported(report, roll);
-            self.0.news.notify_one();
-        }
+        let roll = self.roll(report);
+        self.planner().reported(report, roll);
+        self.0.news.notify_one();
     }
 
     /// Looks in the database for events that ended without their worker, or in an earlier run.
