@@ -164,6 +164,22 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Where objects went on one camera in the last day, as JSON lines; the node may run or be stopped
+    #[command(
+        after_help = "Example:\n  wardwatch tracks --camera ngo-12-dau --from 2026-11-24T02:00:00+07:00 --to 2026-11-24T03:00:00+07:00\n\nA line is a piece of a track: boxes and times, no pictures. What came in the last minute may not be there yet.\n[track] keep_hours says for how long they are kept. Exit codes: 0 written, 1 there are none, 2 wrong configuration or usage."
+    )]
+    Tracks {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        #[arg(long, value_name = "ID")]
+        camera: String,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME")]
+        from: String,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME")]
+        to: String,
+    },
     /// Prints a one-time code with which a node may enrol; at the centre, which may run or be stopped
     #[command(
         after_help = "Example:\n  wardwatch enrol-code --config wardwatch.toml --node node-2\n\nThe code is good once and for an hour. A node that enrols again gets a new secret; its old one is good no more."
@@ -265,6 +281,11 @@ fn run(command: Command) -> Result<ExitCode> {
             app::telemetry::init(Some("warn"))?;
             let clean = app::recordings::check_recordings(&config, repair, &mut std::io::stdout())?;
             Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Command::Tracks { config, camera, from, to } => {
+            app::telemetry::init(Some("warn"))?;
+            let written = app::tracks::write_tracks(&config, &camera, &from, &to, &mut std::io::stdout())?;
+            Ok(if written > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Transcode => {
             app::telemetry::init(Some("warn"))?;

@@ -15,6 +15,7 @@ pub mod replay;
 pub mod run;
 pub mod sandbox;
 pub mod telemetry;
+pub mod tracks;
 pub mod transcode;
 mod watchdog;
 pub mod worker;

@@ -34,6 +34,8 @@ pub const CLIPS_FAILED: &str = "wardwatch_clips_failed_total";
 pub const CLIPS_LOST: &str = "wardwatch_clips_lost_total";
 /// Seconds from the end of an event's post-roll to the revision that tells of its clip.
 pub const CLIP_SECONDS: &str = "wardwatch_clip_seconds";
+/// Pieces of tracks that were not kept, because the disk is full or the store failed.
+pub const TRACKS_DROPPED: &str = "wardwatch_tracks_dropped_total";
 /// 1 for the state a camera is in, 0 for the others. Labels `camera`, `state`.
 pub const CAMERA_STATE: &str = "wardwatch_camera_state";
 /// Workers started again after they died.

@@ -16,6 +16,7 @@ mod recording;
 mod salvage;
 pub mod sqlite;
 pub mod thread;
+mod track;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -159,10 +159,11 @@ CREATE TABLE track (
   id INTEGER PRIMARY KEY,
   camera TEXT NOT NULL,
   track INTEGER NOT NULL,               -- the tracker's number, unique within one life of a worker
+  since_ms INTEGER NOT NULL,            -- when the track began; a long one has several rows
   label TEXT NOT NULL,
   start_ms INTEGER NOT NULL,
   end_ms INTEGER NOT NULL,
-  points BLOB NOT NULL                  -- see src/base/trail.rs
+  points BLOB NOT NULL                  -- see src/base/trajectory.rs
 ) STRICT;
 CREATE INDEX track_camera ON track (camera, start_ms);
 CREATE INDEX track_end ON track (end_ms);

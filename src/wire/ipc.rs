@@ -17,7 +17,7 @@ use crate::config::{
 };
 
 /// Both ends must speak the same; they are one binary, so a difference means a half-done upgrade.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 const MAX_HEADER: usize = 4 << 20;
 const MAX_BLOB: usize = 32 << 20;
@@ -59,6 +59,10 @@ pub enum ToNode {
     Phantoms {
         camera: CameraId,
         phantoms: Vec<Phantom>,
+    },
+    /// Where objects went; the blob is [`crate::base::trajectory::pack_all`].
+    Trajectories {
+        camera: CameraId,
     },
     /// A recording was begun, with its first fragment on disk.
     SegmentOpened(Box<Segment>),

@@ -36,4 +36,5 @@ mod store_clips;
 mod tidy;
 mod torn;
 mod track;
+mod tracks;
 mod watchdog;

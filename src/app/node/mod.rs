@@ -13,6 +13,7 @@ mod recordings;
 mod shelf;
 mod sink;
 mod system;
+mod tracks;
 mod vigil;
 
 use std::os::unix::fs::PermissionsExt;
@@ -47,6 +48,7 @@ use recordings::Recordings;
 use shelf::Shelf;
 use sink::Sink;
 use system::{Moment, SystemEvents};
+use tracks::Tracks;
 
 /// How long open HTTP requests may take when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -114,7 +116,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     recordings.begin(&document).await;
     let clipping = clips.start(&document);
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
-    let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
+    let (tracks, tracking) = Tracks::start(&site.track, &node, store.clone(), clock.clone());
+    let sink = Sink::new(store.clone(), recordings, clips, tracks.clone(), system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
         let sink = sink.clone();
@@ -163,8 +166,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     fleet.stop().await;
     clipping.stop().await;
-    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), delivering];
+    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), Some(tracking), delivering];
     others.into_iter().flatten().for_each(|task| task.abort());
+    tracks.finish().await;
     system_stop.send_replace(true);
     if let Err(e) = telling.await {
         tracing::error!("telling of the node itself failed: {e}");

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use super::clips::Clips;
 use super::recordings::Recordings;
 use super::system::{Condition, SystemEvents};
+use super::tracks::Tracks;
 use crate::base::telemetry as names;
+use crate::base::trajectory;
 use crate::base::types::{CameraCounters, CameraHealth, CameraId, CameraState, EventReport, Phantom, Snapshot};
 use crate::base::{Clock, ErrorKind, Result};
 use crate::publish::presence::CameraStatuses;
@@ -37,6 +39,7 @@ struct Inner {
     store: Store,
     recordings: Recordings,
     clips: Clips,
+    tracks: Tracks,
     system: SystemEvents,
     clock: Arc<dyn Clock>,
     origin: Origin,
@@ -52,6 +55,7 @@ impl Sink {
         store: Store,
         recordings: Recordings,
         clips: Clips,
+        tracks: Tracks,
         system: SystemEvents,
         clock: Arc<dyn Clock>,
         origin: Origin,
@@ -61,6 +65,7 @@ impl Sink {
             store,
             recordings,
             clips,
+            tracks,
             system,
             clock,
             origin,
@@ -92,6 +97,10 @@ impl Sink {
                     tracing::warn!(camera = camera.as_str(), "{e}");
                 }
             }
+            ToNode::Trajectories { camera } => match trajectory::unpack_all(&blob) {
+                Ok(pieces) => self.0.tracks.add(&camera, pieces),
+                Err(e) => tracing::warn!(camera = camera.as_str(), "{e}"),
+            },
             ToNode::SegmentOpened(segment) => self.0.recordings.opened(*segment).await,
             ToNode::SegmentClosed(segment) => self.0.recordings.closed(*segment).await,
             ToNode::GapBegan(gap) => self.0.recordings.gap_began(gap).await,

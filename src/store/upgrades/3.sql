@@ -48,6 +48,7 @@ CREATE TABLE track (
   id INTEGER PRIMARY KEY,
   camera TEXT NOT NULL,
   track INTEGER NOT NULL,
+  since_ms INTEGER NOT NULL,
   label TEXT NOT NULL,
   start_ms INTEGER NOT NULL,
   end_ms INTEGER NOT NULL,
