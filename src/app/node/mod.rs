@@ -46,7 +46,7 @@ use link::Uplink;
 use process::WorkerProcess;
 use recordings::Recordings;
 use shelf::Shelf;
-use sink::Sink;
+use sink::{Keepers, Sink};
 use system::{Moment, SystemEvents};
 use tracks::Tracks;
 
@@ -117,7 +117,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let clipping = clips.start(&document);
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
     let (tracks, tracking) = Tracks::start(&site.track, &node, store.clone(), clock.clone());
-    let sink = Sink::new(store.clone(), recordings, clips, tracks.clone(), system, clock.clone(), origin, statuses);
+    let keepers = Keepers { recordings, clips, tracks: tracks.clone() };
+    let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
         let sink = sink.clone();

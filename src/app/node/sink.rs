@@ -31,15 +31,20 @@ fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Corrupt)
 }
 
+/// Who keeps what is no event.
+pub(super) struct Keepers {
+    pub(super) recordings: Recordings,
+    pub(super) clips: Clips,
+    pub(super) tracks: Tracks,
+}
+
 /// Cloneable; shared by the tasks of all workers.
 #[derive(Clone)]
 pub(super) struct Sink(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    recordings: Recordings,
-    clips: Clips,
-    tracks: Tracks,
+    keepers: Keepers,
     system: SystemEvents,
     clock: Arc<dyn Clock>,
     origin: Origin,
@@ -53,9 +58,7 @@ struct Inner {
 impl Sink {
     pub(super) fn new(
         store: Store,
-        recordings: Recordings,
-        clips: Clips,
-        tracks: Tracks,
+        keepers: Keepers,
         system: SystemEvents,
         clock: Arc<dyn Clock>,
         origin: Origin,
@@ -63,9 +66,7 @@ impl Sink {
     ) -> Self {
         Self(Arc::new(Inner {
             store,
-            recordings,
-            clips,
-            tracks,
+            keepers,
             system,
             clock,
             origin,
@@ -78,7 +79,7 @@ impl Sink {
 
     /// The index of recordings.
     pub(super) fn recordings(&self) -> &Recordings {
-        &self.0.recordings
+        &self.0.keepers.recordings
     }
 
     /// The node's run.
@@ -98,13 +99,13 @@ impl Sink {
                 }
             }
             ToNode::Trajectories { camera } => match trajectory::unpack_all(&blob) {
-                Ok(pieces) => self.0.tracks.add(&camera, pieces),
+                Ok(pieces) => self.0.keepers.tracks.add(&camera, pieces),
                 Err(e) => tracing::warn!(camera = camera.as_str(), "{e}"),
             },
-            ToNode::SegmentOpened(segment) => self.0.recordings.opened(*segment).await,
-            ToNode::SegmentClosed(segment) => self.0.recordings.closed(*segment).await,
-            ToNode::GapBegan(gap) => self.0.recordings.gap_began(gap).await,
-            ToNode::GapEnded { camera, at_ms } => self.0.recordings.gap_ended(camera, at_ms).await,
+            ToNode::SegmentOpened(segment) => self.0.keepers.recordings.opened(*segment).await,
+            ToNode::SegmentClosed(segment) => self.0.keepers.recordings.closed(*segment).await,
+            ToNode::GapBegan(gap) => self.0.keepers.recordings.gap_began(gap).await,
+            ToNode::GapEnded { camera, at_ms } => self.0.keepers.recordings.gap_ended(camera, at_ms).await,
             ToNode::Hello { .. } | ToNode::Ready { .. } | ToNode::Failed { .. } | ToNode::Bye => {}
         }
         Ok(())
@@ -133,7 +134,7 @@ impl Sink {
                         phase = report.phase.as_str(),
                         "event committed"
                     );
-                    self.0.clips.reported(&report);
+                    self.0.keepers.clips.reported(&report);
                     return;
                 }
                 Err(e) if corrupt < 3 && is_passing(e.kind()) => {
@@ -237,12 +238,12 @@ impl Sink {
                         "{} open events were ended with their worker",
                         ended.len()
                     );
-                    self.0.clips.look_again().await;
+                    self.0.keepers.clips.look_again().await;
                 }
                 Ok(_) => {}
                 Err(e) => tracing::error!(camera = camera.as_str(), "open events stay open until the next start: {e}"),
             }
-            self.0.recordings.recover(Some(camera)).await;
+            self.0.keepers.recordings.recover(Some(camera)).await;
             self.announce(camera, CameraState::Restarting);
         }
     }
