@@ -120,10 +120,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let keepers = Keepers { recordings, clips, tracks: tracks.clone() };
     let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
-    let readiness: observe::Readiness = {
-        let sink = sink.clone();
-        Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
-    };
+    let readiness = readiness(sink.clone(), publish_health);
     let mut until = shutdown.clone();
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
     let serving = tokio::spawn(door);
@@ -132,11 +129,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
-    let living = store.clone();
-    let living = tokio::spawn(follow(vitals.store, vitals.every, move || {
-        let store = living.clone();
-        async move { store.heartbeat().await }
-    }));
+    let living = beat(vitals.store, vitals.every, store.clone());
     let mut pulse = tokio::time::interval(vitals.every);
     let mut published = None;
     loop {
@@ -220,6 +213,19 @@ async fn open_store(
         system.tell(&Moment::DatabaseRebuilt { aside, salvaged: opened.salvaged });
     }
     Ok((store, writer, system))
+}
+
+/// What a node that is ready has.
+fn readiness(sink: Sink, publishing: watch::Receiver<publish::Health>) -> observe::Readiness {
+    Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publishing.borrow().connected)])
+}
+
+/// Beats for the store as long as it can commit.
+fn beat(pulse: Pulse, every: Duration, store: Store) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(follow(pulse, every, move || {
+        let store = store.clone();
+        async move { store.heartbeat().await }
+    }))
 }
 
 /// Forgets, once an hour, events that the centre has had for long enough.
