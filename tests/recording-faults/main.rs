@@ -6,6 +6,7 @@
 mod cameras;
 mod clips;
 mod cpu;
+mod delivery;
 mod kills;
 mod post;
 mod relay;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 pub struct Options {
     /// Moments are drawn from it.
     pub seed: u64,
-    /// Kills of mode `kills`; rounds of mode `cpu`, events of mode `clips`.
+    /// Kills of mode `kills`; rounds of mode `cpu`, events of modes `clips` and `delivery`.
     pub rounds: u32,
 }
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     let seed = number("--seed").unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761 % 1_000_000);
     let rounds = number("--rounds").map(|n| n as u32);
     let wanted = |mode: &str| arguments.iter().any(|a| a == mode);
-    let all = !["kills", "stalls", "stop", "torn", "cpu", "clips"].into_iter().any(wanted);
+    let all = !["kills", "stalls", "stop", "torn", "delivery", "cpu", "clips"].into_iter().any(wanted);
     println!("seed {seed}");
     let mut broken = Vec::new();
     if all || wanted("kills") {
@@ -49,6 +50,10 @@ fn main() -> ExitCode {
     }
     if all || wanted("stop") {
         broken.extend(stop::run());
+    }
+    if all || wanted("delivery") {
+        let options = Options { seed, rounds: rounds.unwrap_or(40) };
+        broken.extend(delivery::run(&options));
     }
     if all || wanted("torn") {
         torn();
