@@ -162,6 +162,9 @@ enum Command {
         #[arg(long)]
         socket: PathBuf,
     },
+    /// Started by wardwatch itself, never by a person
+    #[command(hide = true)]
+    Transcode,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -230,6 +233,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Enrol { config, code } => {
             app::telemetry::init(Some("warn"))?;
             app::enrol::enrol(&config, &code, &mut std::io::stdout()).map(done)
+        }
+        Command::Transcode => {
+            app::telemetry::init(Some("warn"))?;
+            app::transcode::run().map(done)
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;

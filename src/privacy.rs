@@ -59,6 +59,22 @@ impl Masks {
         }
     }
 
+    /// Whether nothing is to be covered.
+    pub fn is_empty(&self) -> bool {
+        self.polygons.is_empty()
+    }
+
+    /// Paints the masks over one plane of a `width` × `height` picture, where it lies: the luma plane, or a chroma plane.
+    /// `None` when the plane is smaller than that; nothing can be said of it then.
+    pub fn paint(&mut self, plane: &mut [u8], stride: usize, chroma: bool, width: u32, height: u32) -> Option<()> {
+        let cover = self.cover(width, height);
+        for span in if chroma { &cover.chroma } else { &cover.luma } {
+            let row = plane.get_mut(span.row.checked_mul(stride)?..)?;
+            row.get_mut(span.columns.clone())?.fill(GREY);
+        }
+        Some(())
+    }
+
     fn cover(&mut self, width: u32, height: u32) -> Arc<Cover> {
         if let Some((_, _, cover)) = self.sizes.iter().find(|(w, h, _)| (*w, *h) == (width, height)) {
             return cover.clone();
@@ -228,6 +244,23 @@ mod tests {
     fn a_mask_as_thin_as_a_hair_still_covers_what_it_touches() {
         let burned = burn(&frame(64, 64), &[polygon(&[(0.1, 0.101), (0.9, 0.102), (0.9, 0.103)])]);
         assert!((8..56).all(|x| sample(&burned.y, x, 6) == GREY));
+    }
+
+    #[test]
+    fn painting_in_place_covers_the_same_and_sees_a_plane_that_is_too_small() {
+        let mut masks = Masks::new(vec![polygon(&[(0.2, 0.1), (0.9, 0.3), (0.5, 0.95)])]);
+        let original = frame(63, 47);
+        let burned = masks.burn(&original);
+        for (before, after, chroma) in
+            [(&original.y, &burned.y, false), (&original.u, &burned.u, true), (&original.v, &burned.v, true)]
+        {
+            let mut data = before.data.to_vec();
+            masks.paint(&mut data, before.stride, chroma, 63, 47).expect("large enough");
+            for (row, expected) in after.data.chunks_exact(after.stride).enumerate() {
+                assert_eq!(&data[row * before.stride..][..after.stride], expected);
+            }
+            assert_eq!(masks.paint(&mut data[..before.stride * 5], before.stride, chroma, 63, 47), None);
+        }
     }
 
     #[test]

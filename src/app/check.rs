@@ -139,6 +139,7 @@ fn media() -> Result<String> {
     crate::ingest::init()?;
     crate::ingest::check_templates()?;
     crate::record::mux::check_templates()?;
+    crate::record::transcode::check_templates()?;
     Ok("H.264, H.265 and MJPEG can be received and decoded".into())
 }
 

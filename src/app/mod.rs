@@ -13,6 +13,7 @@ pub mod replay;
 pub mod run;
 pub mod sandbox;
 pub mod telemetry;
+pub mod transcode;
 pub mod worker;
 
 use std::thread::JoinHandle;

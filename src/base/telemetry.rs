@@ -26,6 +26,14 @@ pub const RECORD_SEGMENTS: &str = "wardwatch_record_segments_total";
 pub const RECORD_GAPS: &str = "wardwatch_record_gaps_total";
 /// 1 while the machine's clock seems to have leapt ahead, and recordings are not deleted for their age.
 pub const CLOCK_DOUBTFUL: &str = "wardwatch_clock_doubtful";
+/// Clips made. Labels `camera`, `kind` (`final`, `interim`, `asked`).
+pub const CLIPS: &str = "wardwatch_clips_total";
+/// Tries to make an event's clip that failed. Label `camera`.
+pub const CLIPS_FAILED: &str = "wardwatch_clips_failed_total";
+/// Clips that left the disk before the centre had them, because it was full. Label `camera`.
+pub const CLIPS_LOST: &str = "wardwatch_clips_lost_total";
+/// Seconds from the end of an event's post-roll to the revision that tells of its clip.
+pub const CLIP_SECONDS: &str = "wardwatch_clip_seconds";
 /// 1 for the state a camera is in, 0 for the others. Labels `camera`, `state`.
 pub const CAMERA_STATE: &str = "wardwatch_camera_state";
 /// Workers started again after they died.

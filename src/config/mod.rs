@@ -20,8 +20,8 @@ use crate::base::{Error, ErrorKind, Result};
 
 pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
 pub use link::{CentreLinkConfig, ClipStore, NodeLinkConfig, S3Config, TlsFiles};
-pub use record::{RecordConfig, RecordingConfig, RecordingMode};
-pub use rule::{KeyError, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
+pub use record::{CLIPS, RecordConfig, RecordingConfig, RecordingMode};
+pub use rule::{KeyError, Roll, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};
 pub use site::{
     BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, Sandbox, SnapshotConfig, TrackConfig,

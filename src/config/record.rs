@@ -20,6 +20,16 @@ pub struct RecordConfig {
     pub disk_floor_bytes: u64,
 }
 
+/// Where clips lie within the recording directory: under a name that no camera can have.
+pub const CLIPS: &str = ".clips";
+
+impl RecordConfig {
+    /// The directory of clips.
+    pub fn clips_dir(&self) -> PathBuf {
+        self.dir.join(CLIPS)
+    }
+}
+
 /// What of a camera's stream goes to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,11 +53,22 @@ pub struct RecordingConfig {
     pub keep_days: f32,
     /// The camera's files may take this much disk; the oldest leave.
     pub max_gb: Option<f32>,
+    /// Older clips of events leave, unless they are held or the centre still waits for them.
+    pub keep_clips_days: f32,
+    /// The camera's clips may take this much disk; the oldest leave.
+    pub max_clips_gb: Option<f32>,
 }
 
 impl Default for RecordingConfig {
     fn default() -> Self {
-        Self { mode: RecordingMode::Off, schedule: None, keep_days: 7.0, max_gb: None }
+        Self {
+            mode: RecordingMode::Off,
+            schedule: None,
+            keep_days: 7.0,
+            max_gb: None,
+            keep_clips_days: 30.0,
+            max_clips_gb: None,
+        }
     }
 }
 
@@ -59,6 +80,8 @@ pub(super) struct RawRecording {
     schedule: Option<String>,
     keep_days: Option<f32>,
     max_gb: Option<f32>,
+    keep_clips_days: Option<f32>,
+    max_clips_gb: Option<f32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,12 +115,16 @@ pub(super) fn recording(
     let Some(raw) = raw else { return Ok(default) };
     let (span, raw) = (raw.span(), raw.into_inner());
     let at = |key: &str, text: String| doc.error(Some(doc.key_span(&span, key)), text);
-    let keep_days = raw.keep_days.unwrap_or(default.keep_days);
-    if !(0.01..=3650.0).contains(&keep_days) {
-        return Err(at("keep_days", "keep_days must be between 0.01 and 3650".into()));
-    }
-    if raw.max_gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
-        return Err(at("max_gb", "max_gb must be between 0.01 and 1000000".into()));
+    let days = |key: &str, value: Option<f32>, default: f32| match value.unwrap_or(default) {
+        days if (0.01..=3650.0).contains(&days) => Ok(days),
+        _ => Err(at(key, format!("{key} must be between 0.01 and 3650"))),
+    };
+    let keep_days = days("keep_days", raw.keep_days, default.keep_days)?;
+    let keep_clips_days = days("keep_clips_days", raw.keep_clips_days, default.keep_clips_days)?;
+    for (key, gb) in [("max_gb", raw.max_gb), ("max_clips_gb", raw.max_clips_gb)] {
+        if gb.is_some_and(|gb| !(0.01..=1_000_000.0).contains(&gb)) {
+            return Err(at(key, format!("{key} must be between 0.01 and 1000000")));
+        }
     }
     let named = |name: String| {
         let found = schedules.iter().find(|s| s.name == name).cloned();
@@ -107,5 +134,12 @@ pub(super) fn recording(
         })
     };
     let schedule = raw.schedule.map(named).transpose()?;
-    Ok(RecordingConfig { mode: raw.mode, schedule, keep_days, max_gb: raw.max_gb })
+    Ok(RecordingConfig {
+        mode: raw.mode,
+        schedule,
+        keep_days,
+        max_gb: raw.max_gb,
+        keep_clips_days,
+        max_clips_gb: raw.max_clips_gb,
+    })
 }

@@ -47,6 +47,19 @@ pub struct ScheduleConfig {
     pub windows: Vec<Window>,
 }
 
+/// What a clip of an event has before its beginning and after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roll {
+    pub pre: Duration,
+    pub post: Duration,
+}
+
+impl Default for Roll {
+    fn default() -> Self {
+        Self { pre: Duration::from_secs(5), post: Duration::from_secs(10) }
+    }
+}
+
 /// One rule of one camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RuleConfig {
@@ -65,6 +78,8 @@ pub struct RuleConfig {
     pub inertia: u32,
     /// After an event of this rule ended, how long the same place of the rule stays quiet for new tracks.
     pub cooldown: Duration,
+    /// Recorded around an event, and shown in its clip.
+    pub roll: Roll,
     /// The keys of the rule's own kind.
     pub params: toml::Table,
 }
@@ -140,10 +155,26 @@ struct RawCommon {
     inertia: u32,
     #[serde(default)]
     cooldown_seconds: f64,
+    pre_roll_seconds: Option<f64>,
+    post_roll_seconds: Option<f64>,
 }
 
-const COMMON_KEYS: [&str; 9] =
-    ["name", "kind", "severity", "schedule", "labels", "min_score", "min_height", "inertia", "cooldown_seconds"];
+const COMMON_KEYS: [&str; 11] = [
+    "name",
+    "kind",
+    "severity",
+    "schedule",
+    "labels",
+    "min_score",
+    "min_height",
+    "inertia",
+    "cooldown_seconds",
+    "pre_roll_seconds",
+    "post_roll_seconds",
+];
+
+const MAX_PRE_ROLL: f64 = 60.0;
+const MAX_POST_ROLL: f64 = 120.0;
 
 fn alert() -> Severity {
     Severity::Alert
@@ -190,6 +221,16 @@ pub(super) fn rule(doc: &Document, raw: Spanned<toml::Table>, schedules: &[Sched
     if !(0.0..=86_400.0).contains(&common.cooldown_seconds) {
         return Err(fail("cooldown_seconds", format!("rule `{}`: must be between 0 and 86400", common.name)));
     }
+    let roll = |key: &str, value: Option<f64>, default: Duration, max: f64| match value {
+        None => Ok(default),
+        Some(seconds) if (0.0..=max).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(_) => Err(fail(key, format!("rule `{}`: {key} must be between 0 and {max}", common.name))),
+    };
+    let usual = Roll::default();
+    let roll = Roll {
+        pre: roll("pre_roll_seconds", common.pre_roll_seconds, usual.pre, MAX_PRE_ROLL)?,
+        post: roll("post_roll_seconds", common.post_roll_seconds, usual.post, MAX_POST_ROLL)?,
+    };
     Ok(RuleConfig {
         name: common.name,
         kind: common.kind,
@@ -200,6 +241,7 @@ pub(super) fn rule(doc: &Document, raw: Spanned<toml::Table>, schedules: &[Sched
         min_height: common.min_height,
         inertia: common.inertia.max(1),
         cooldown: Duration::from_secs_f64(common.cooldown_seconds),
+        roll,
         params,
     })
 }

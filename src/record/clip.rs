@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::join::{Init, Reference, Sample};
 use super::read::{SegmentFile, end_ms, sync_directory};
 use super::segment::{Sidecar, sidecar_path};
-use crate::base::types::{CameraId, Fragment, Gap, GapReason, Segment};
+use crate::base::types::{CameraId, Codec, Fragment, Gap, GapReason, Segment};
 use crate::base::{Error, ErrorKind, Result};
 
 /// Less missing time is jitter of the arrival, not a hole.
@@ -46,10 +46,20 @@ pub struct ClipReport {
     pub holes: Vec<Hole>,
     /// The camera's stream changed here and the clip ends; the rest is another clip, from this moment on.
     pub changed_at_ms: Option<i64>,
+    pub codec: Codec,
     pub fragments: usize,
+    pub pictures: usize,
     pub bytes: u64,
     /// Of the whole clip, lower-case hex.
     pub sha256: String,
+}
+
+impl ClipReport {
+    /// Milliseconds between its beginning and its end that are not in it.
+    pub fn missing_ms(&self) -> u64 {
+        let within = |h: &Hole| (h.end_ms.min(self.to_ms) - h.start_ms.max(self.from_ms)).max(0) as u64;
+        self.holes.iter().map(within).sum()
+    }
 }
 
 /// A part of the range that is not in the clip.
@@ -95,6 +105,8 @@ struct Piece {
 /// What of the range is there.
 #[derive(Default)]
 struct Plan {
+    /// Of the first segment that has a piece, and so of all.
+    codec: Option<Codec>,
     /// Of each segment that has a piece; the first is the clip's.
     inits: Vec<Init>,
     pieces: Vec<Piece>,
@@ -125,10 +137,35 @@ pub fn cut(dir: &Path, request: &Request, segments: &[Segment], gaps: &[Gap], ou
         duration_ms: ticks.saturating_mul(1000) / u64::from(plan.inits[0].timescale),
         holes: holes(request, &plan, gaps),
         changed_at_ms: plan.changed_at_ms,
+        codec: plan.codec.unwrap_or(Codec::H264),
         fragments: plan.pieces.len(),
+        pictures: plan.pieces.iter().map(|p| p.samples.len()).sum(),
         bytes,
         sha256,
     })
+}
+
+/// Whether what is on disk of `segments` reaches to `to_ms`; a file that grows is behind by a fragment.
+pub fn reaches(dir: &Path, segments: &[Segment], to_ms: i64) -> bool {
+    segments.iter().any(|s| match s.end_ms {
+        Some(end) => end >= to_ms,
+        None => Sidecar::read(&sidecar_path(&dir.join(&s.path))).is_ok_and(|s| s.end_ms() >= to_ms),
+    })
+}
+
+/// What of the range neither `segments` cover nor anything else is known of, with reasons.
+pub fn uncovered(from_ms: i64, to_ms: i64, segments: &[Segment], gaps: &[Gap]) -> Vec<Hole> {
+    let mut spans: Vec<(i64, i64)> = segments.iter().map(|s| (s.start_ms, s.end_ms.unwrap_or(i64::MAX))).collect();
+    spans.sort_unstable();
+    let mut holes = Vec::new();
+    let mut covered = from_ms;
+    for (start, end) in spans.into_iter().chain([(to_ms, to_ms)]) {
+        if start - covered > TOLERANCE_MS {
+            holes.extend(explain(covered, start.min(to_ms), gaps, &[]));
+        }
+        covered = covered.max(end);
+    }
+    holes
 }
 
 /// Why nothing is there, for a person.
@@ -218,6 +255,7 @@ fn take(plan: &mut Plan, request: &Request, path: &Path, sidecar: &Sidecar, mut 
     }
     if used {
         plan.inits.push(init);
+        plan.codec.get_or_insert(sidecar.header.codec);
     }
     Ok(true)
 }

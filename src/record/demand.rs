@@ -3,12 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::config::RecordingMode;
-
-/// Recorded before an event's start, from the ring.
-pub const PRE_ROLL: Duration = Duration::from_secs(5);
-/// Recorded after an event's end.
-pub const POST_ROLL: Duration = Duration::from_secs(10);
+use crate::config::{RecordingMode, Roll};
 
 /// What is wanted at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +22,8 @@ pub struct Demand {
     /// When the mode came into force: what was before it is nobody's.
     changed: Duration,
     open: HashSet<String>,
-    /// Start of the first event of a series without a pause.
+    /// Where what is wanted begins: the pre-roll of the first event of a series without a pause. How far back it really
+    /// goes the ring decides.
     from: Duration,
     /// Nothing open: until then.
     until: Duration,
@@ -52,18 +48,20 @@ impl Demand {
         }
     }
 
-    /// An event has begun.
-    pub fn began(&mut self, event: &str, at: Duration) {
+    /// An event of a rule with this `roll` has begun.
+    pub fn began(&mut self, event: &str, at: Duration, roll: Roll) {
+        let from = at.saturating_sub(roll.pre);
         if self.open.is_empty() && at > self.until {
-            self.from = at;
+            self.from = from;
         }
+        self.from = self.from.min(from);
         self.open.insert(event.to_owned());
     }
 
     /// An event has ended; its objects were last seen at `at`.
-    pub fn ended(&mut self, event: &str, at: Duration) {
+    pub fn ended(&mut self, event: &str, at: Duration, roll: Roll) {
         if self.open.remove(event) {
-            self.until = self.until.max(at + POST_ROLL);
+            self.until = self.until.max(at + roll.post);
         }
     }
 
@@ -73,7 +71,7 @@ impl Demand {
             RecordingMode::Off => Want::Nothing,
             RecordingMode::Continuous => Want::All,
             RecordingMode::Events if !self.open.is_empty() || at < self.until => {
-                Want::Since(self.from.saturating_sub(PRE_ROLL).max(self.changed))
+                Want::Since(self.from.max(self.changed))
             }
             RecordingMode::Events => Want::Nothing,
         }
@@ -92,26 +90,40 @@ mod tests {
     fn events_that_follow_each_other_are_one_wish() {
         let mut demand = Demand::new(RecordingMode::Events);
         assert_eq!(demand.at(s(50)), Want::Nothing);
-        demand.began("a", s(100));
+        let roll = Roll::default();
+        demand.began("a", s(100), roll);
         assert_eq!(demand.at(s(101)), Want::Since(s(95)));
-        demand.began("b", s(105));
-        demand.ended("a", s(106));
-        demand.ended("never begun", s(500));
+        demand.began("b", s(105), roll);
+        demand.ended("a", s(106), roll);
+        demand.ended("never begun", s(500), roll);
         assert_eq!(demand.at(s(200)), Want::Since(s(95)), "b goes on");
-        demand.ended("b", s(205));
+        demand.ended("b", s(205), roll);
         assert_eq!((demand.at(s(214)), demand.at(s(215))), (Want::Since(s(95)), Want::Nothing));
         // Within the time after the last one it is the same wish, later another one.
-        demand.began("c", s(214));
+        demand.began("c", s(214), roll);
         assert_eq!(demand.at(s(214)), Want::Since(s(95)));
-        demand.ended("c", s(220));
-        demand.began("d", s(300));
+        demand.ended("c", s(220), roll);
+        demand.began("d", s(300), roll);
         assert_eq!(demand.at(s(300)), Want::Since(s(295)));
+    }
+
+    #[test]
+    fn every_event_gets_what_its_own_rule_asks_for() {
+        let roll = |pre, post| Roll { pre: s(pre), post: s(post) };
+        let mut demand = Demand::new(RecordingMode::Events);
+        demand.began("a", s(100), roll(2, 0));
+        assert_eq!(demand.at(s(100)), Want::Since(s(98)));
+        demand.began("b", s(100), roll(30, 60));
+        assert_eq!(demand.at(s(101)), Want::Since(s(70)), "the longer one");
+        demand.ended("b", s(110), roll(30, 60));
+        demand.ended("a", s(120), roll(2, 0));
+        assert_eq!((demand.at(s(169)), demand.at(s(170))), (Want::Since(s(70)), Want::Nothing));
     }
 
     #[test]
     fn nothing_from_before_a_mode_came_into_force_is_wanted() {
         let mut demand = Demand::new(RecordingMode::Off);
-        demand.began("a", s(100));
+        demand.began("a", s(100), Roll::default());
         assert_eq!(demand.at(s(100)), Want::Nothing);
         demand.set_mode(RecordingMode::Events, s(103));
         assert_eq!(demand.at(s(104)), Want::Since(s(103)));

@@ -8,6 +8,7 @@ use super::read::SegmentFile;
 use super::segment::{Sidecar, sidecar_path};
 use crate::base::types::{Fragment, Segment, SegmentState};
 use crate::base::{Error, ErrorKind, Result};
+use crate::config::CLIPS;
 
 /// A file of a recording that changed so recently may be about to get its row.
 const FRESH_MS: i64 = 60_000;
@@ -80,7 +81,8 @@ pub struct Disk {
 
 /// The cameras that have a directory below `dir`; none when there is no `dir`.
 pub fn cameras(dir: &Path) -> Result<BTreeSet<String>> {
-    Ok(entries(dir)?.into_iter().filter(|(_, is_dir, _)| *is_dir).map(|(name, ..)| name).collect())
+    let is_camera = |entry: &(String, bool, i64)| entry.1 && entry.0 != CLIPS;
+    Ok(entries(dir)?.into_iter().filter(is_camera).map(|(name, ..)| name).collect())
 }
 
 /// Lists a camera's files. To be called before its rows are read: a file that is there by then has its row soon.

@@ -6,27 +6,28 @@ use sha2::{Digest, Sha256};
 
 use super::sqlite::{durable, fault};
 use super::{Committed, Node};
-use crate::base::types::{CameraId, EventReport, Phantom, Phase, Severity, Snapshot};
+use crate::base::types::{CameraId, ClipInfo, EventReport, Phantom, Phase, Severity, Snapshot};
 use crate::base::{Error, ErrorKind, Result, Stamp, telemetry};
 use crate::wire::event::{Event, Origin};
 
 const COMMIT: &str = "cannot commit the event";
 
 /// What the store knows of an event.
-struct Known {
+pub(super) struct Known {
     camera: String,
     revision: u32,
     phase: String,
     severity: String,
     snapshot: Option<String>,
+    pub(super) clip: Option<ClipInfo>,
 }
 
 /// Where a revision comes from.
 #[derive(Clone, Copy, PartialEq)]
-enum Cause {
+pub(super) enum Cause {
     /// A frame: its latency is worth measuring.
     Frame,
-    /// Something learned without one: the end of a worker, a dropped picture.
+    /// Something learned without one: the end of a worker, a dropped picture, a clip.
     Fact,
 }
 
@@ -59,6 +60,8 @@ impl Node {
         let mut committed = durable(connection, COMMIT, |tx| {
             let known = known(tx, &report.id)?;
             check(known.as_ref(), &report)?;
+            // A worker knows of no clip: the node makes it, beside the worker's reports.
+            report.clip = known.as_ref().and_then(|k| k.clip.clone());
             let (snapshot, refused) = accept_snapshot(&mut report, snapshot, known.as_ref());
             let mut committed =
                 append(tx, &settings.origin, &report, known.as_ref(), snapshot.as_ref(), Cause::Frame, now)?;
@@ -71,7 +74,7 @@ impl Node {
         Ok(committed)
     }
 
-    fn announce(&self, committed: &mut Committed) {
+    pub(super) fn announce(&self, committed: &mut Committed) {
         self.hint.send_modify(|n| *n += 1);
         if committed.snapshots_dropped > 0 {
             metrics::counter!(telemetry::SNAPSHOTS_DROPPED).increment(committed.snapshots_dropped.into());
@@ -125,8 +128,10 @@ impl Node {
     }
 }
 
-fn known(tx: &Transaction<'_>, id: &str) -> Result<Option<Known>> {
-    tx.prepare_cached("SELECT camera, revision, phase, severity, snapshot FROM event WHERE id = ?1")
+pub(super) fn known(tx: &Transaction<'_>, id: &str) -> Result<Option<Known>> {
+    let clip = "CASE WHEN json_valid(report) THEN json_extract(report, '$.clip') END";
+    let sql = format!("SELECT camera, revision, phase, severity, snapshot, {clip} FROM event WHERE id = ?1");
+    tx.prepare_cached(&sql)
         .and_then(|mut s| {
             s.query_row([id], |r| {
                 Ok(Known {
@@ -135,6 +140,7 @@ fn known(tx: &Transaction<'_>, id: &str) -> Result<Option<Known>> {
                     phase: r.get(2)?,
                     severity: r.get(3)?,
                     snapshot: r.get(4)?,
+                    clip: r.get::<_, Option<String>>(5)?.and_then(|json| serde_json::from_str(&json).ok()),
                 })
             })
             .optional()
@@ -186,7 +192,7 @@ fn accept_snapshot(
     (None, refused)
 }
 
-fn append(
+pub(super) fn append(
     tx: &Transaction<'_>,
     origin: &Origin,
     report: &EventReport,
@@ -381,7 +387,7 @@ fn open_events(tx: &Transaction<'_>, camera: Option<&CameraId>) -> Result<Vec<St
 }
 
 /// A report that is damaged counts as none, and is told.
-fn readable(report: Result<Option<EventReport>>) -> Result<Option<EventReport>> {
+pub(super) fn readable(report: Result<Option<EventReport>>) -> Result<Option<EventReport>> {
     match report {
         Err(e) if e.kind() == ErrorKind::Corrupt => {
             tracing::error!(error = %e, "an event goes on without its last state");
@@ -391,7 +397,7 @@ fn readable(report: Result<Option<EventReport>>) -> Result<Option<EventReport>> 
     }
 }
 
-fn stored_report(tx: &Transaction<'_>, id: &str) -> Result<Option<EventReport>> {
+pub(super) fn stored_report(tx: &Transaction<'_>, id: &str) -> Result<Option<EventReport>> {
     let json: Option<String> = tx
         .query_row("SELECT report FROM event WHERE id = ?1", [id], |r| r.get(0))
         .optional()

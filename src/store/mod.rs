@@ -4,8 +4,11 @@
 //! on the centre's receipt. Knows no MQTT, and never asks for the time.
 
 mod ballast;
+pub mod clip;
 mod commit;
 pub mod delivery;
+pub mod hold;
+mod mask;
 mod outbox;
 pub mod reader;
 mod recording;

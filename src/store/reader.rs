@@ -5,9 +5,13 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
+use super::clip::{self, Clip};
+use super::hold::{self, Hold};
+use super::mask;
 use super::recording::{UNHELD, WITHIN, gaps, select};
 use super::sqlite::{fault, open_to_read};
 use crate::base::Result;
+use crate::base::geometry::Polygon;
 use crate::base::types::{CameraId, Gap, Segment};
 
 const DOING: &str = "cannot read the index of recordings";
@@ -34,6 +38,21 @@ impl Reader {
     /// Gaps of `camera` that touch the time between `from_ms` and `to_ms`, oldest first.
     pub fn gaps(&self, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>> {
         gaps(&self.connection, camera, from_ms, to_ms)
+    }
+
+    /// Every clip, oldest first.
+    pub fn clips(&self) -> Result<Vec<Clip>> {
+        clip::select(&self.connection, "1 ORDER BY id", [])
+    }
+
+    /// Every hold, oldest first.
+    pub fn holds(&self) -> Result<Vec<Hold>> {
+        hold::holds(&self.connection)
+    }
+
+    /// See [`super::Store::masks`].
+    pub fn masks(&self, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Option<Vec<Polygon>>> {
+        mask::masks(&self.connection, camera, from_ms, to_ms)
     }
 
     /// Every camera that has a file.

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, Transaction, params};
 
+use super::hold::HELD;
 use super::sqlite::{durable, fault};
 use super::{Node, Store};
 use crate::base::types::{CameraId, Codec, Gap, GapReason, Segment, SegmentState, StreamRole};
@@ -21,7 +22,8 @@ impl Store {
         self.handle.call(move |node| node.segment_opened(&segment)).await
     }
 
-    /// A file was ended, or found again: its row takes over everything but `held`. One that was never announced gets a
+    /// A file was ended, or found again: its row takes over everything; what was held stays so, and a hold may reach it
+    /// now. One that was never announced gets a
     /// row now.
     pub async fn segment_closed(&self, segment: Segment) -> Result<i64> {
         let doing = "cannot index the end of a recording";
@@ -180,13 +182,17 @@ fn end_gaps(tx: &Transaction<'_>, camera: &CameraId, end_ms: i64, doing: &str) -
 }
 
 fn upsert(tx: &Transaction<'_>, s: &Segment, doing: &str) -> Result<i64> {
-    tx.query_row(
+    let held = HELD.replace("{from}", "?7").replace("{to}", "?8");
+    let sql = format!(
         "INSERT INTO segment (camera, path, stream, codec, width, height, start_ms, end_ms, start_mono_ns, boot_id,
            bytes, sha256, fragments, state, held)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, MAX(?15, {held}))
          ON CONFLICT (path) DO UPDATE SET width = ?5, height = ?6, end_ms = ?8, bytes = ?11, sha256 = ?12,
-           fragments = ?13, state = ?14
-         RETURNING id",
+           fragments = ?13, state = ?14, held = MAX(held, excluded.held)
+         RETURNING id"
+    );
+    tx.query_row(
+        &sql,
         params![
             s.camera.as_str(),
             s.path,

@@ -10,7 +10,8 @@ use super::sqlite::{durable, fault};
 use crate::base::Result;
 
 /// In the order of their references.
-const TABLES: [&str; 9] = ["event", "snapshot", "outbox", "phantoms", "segment", "gap", "clip", "command", "hold"];
+const TABLES: [&str; 10] =
+    ["event", "snapshot", "outbox", "phantoms", "segment", "gap", "clip", "command", "hold", "mask"];
 
 /// Copies from `aside` into `fresh`; returns how many outbox rows came over. Fails only if `fresh` cannot be written.
 pub(super) fn salvage(aside: &Path, fresh: &mut Connection) -> Result<u64> {

@@ -166,3 +166,12 @@ CREATE TABLE track (
 ) STRICT;
 CREATE INDEX track_camera ON track (camera, start_ms);
 CREATE INDEX track_end ON track (end_ms);
+
+-- What a camera's owner had covered, and since when: what was recorded then is shown to nobody without it.
+CREATE TABLE mask (
+  id INTEGER PRIMARY KEY,
+  camera TEXT NOT NULL,
+  since_ms INTEGER NOT NULL,
+  polygons TEXT NOT NULL                -- JSON; `[]`: nothing was covered
+) STRICT;
+CREATE INDEX mask_camera ON mask (camera, since_ms);

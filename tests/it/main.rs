@@ -11,6 +11,7 @@ mod demo;
 mod detect;
 mod docs;
 mod event;
+mod event_clips;
 mod ingest;
 mod isolation;
 mod link;

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use wardwatch::base::Stamp;
 use wardwatch::base::geometry::{PixelBox, Point, Polygon};
 use wardwatch::base::types::{CameraId, Direction, EventReport, NamedLine, Phase, Severity, Track, Zone};
-use wardwatch::config::{RuleConfig, ScheduleConfig, Weekday, Window};
+use wardwatch::config::{Roll, RuleConfig, ScheduleConfig, Weekday, Window};
 use wardwatch::rules::{IdSource, Outcome, RuleSet, Scene, Settings};
 
 const WIDTH: u32 = 1000;
@@ -36,6 +36,7 @@ pub fn rule(name: &str, kind: &str, params: &str) -> RuleConfig {
         min_height: 0.0,
         inertia: 1,
         cooldown: Duration::ZERO,
+        roll: Roll::default(),
         params: params.parse().expect("TOML"),
     }
 }

@@ -3,6 +3,7 @@
 //! Order of a start: store, broker link, workers. Order of a stop follows the data: workers end their events, the outbox
 //! drains for at most five seconds, the store closes.
 
+pub mod clips;
 mod dump;
 mod fleet;
 mod link;
@@ -35,6 +36,7 @@ use crate::store::{BALLAST, Settings, Store};
 use crate::wire::event::Origin;
 use crate::wire::ipc::{PROTOCOL, WorkerSetup};
 use crate::wire::topic::NodeTopics;
+use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
 use link::Uplink;
@@ -76,6 +78,10 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (system_stop, system_stopped) = watch::channel(false);
     let telling = tokio::spawn(system.clone().run(system_stopped));
 
+    // Before recording: its workers are given what the document says, and clips must know it by then.
+    let clips = Clips::ready(&node, program.clone(), store.clone(), clock.clone(), false).await;
+    clips.apply(&document).await?;
+
     let shelf = Shelf::ready(&node, store.clone(), clock.clone(), system.clone()).await;
 
     let (statuses, board) = watch::channel(CameraStatuses::new());
@@ -101,7 +107,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     let recordings = Recordings::new(store.clone(), node.record.dir.clone(), system.clone());
     recordings.begin(&document).await;
-    let sink = Sink::new(store.clone(), recordings, system, clock.clone(), origin, statuses);
+    let sink = Sink::new(store.clone(), recordings, clips.clone(), system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
         let sink = sink.clone();
@@ -112,6 +118,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let serving = tokio::spawn(door);
 
     let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
+    let (clips_stop, clips_stopped) = watch::channel(false);
+    let clipping = tokio::spawn(clips.clone().run(clips_stopped));
     let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
@@ -130,6 +138,10 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     break;
                 }
                 if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
+                    if let Err(e) = clips.apply(&newer).await {
+                        tracing::error!("the cameras document is not applied, its masks cannot be kept: {e}");
+                        continue;
+                    }
                     fleet.apply(&newer);
                     policies.send_replace(shelf::policies(&newer));
                     document = newer;
@@ -139,6 +151,12 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     }
 
     fleet.stop().await;
+    // What is not made yet is made after the next start.
+    clips_stop.send_replace(true);
+    if let Err(e) = clipping.await {
+        tracing::error!("making clips failed: {e}");
+    }
+    drop(clips);
     [Some(pruning), Some(retaining), delivering].into_iter().flatten().for_each(|task| task.abort());
     system_stop.send_replace(true);
     if let Err(e) = telling.await {

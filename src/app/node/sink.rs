@@ -9,6 +9,7 @@ use bytes::Bytes;
 use metrics::{counter, gauge, histogram};
 use tokio::sync::watch;
 
+use super::clips::Clips;
 use super::recordings::Recordings;
 use super::system::{Condition, SystemEvents};
 use crate::base::telemetry as names;
@@ -35,6 +36,7 @@ pub(super) struct Sink(Arc<Inner>);
 struct Inner {
     store: Store,
     recordings: Recordings,
+    clips: Clips,
     system: SystemEvents,
     clock: Arc<dyn Clock>,
     origin: Origin,
@@ -49,6 +51,7 @@ impl Sink {
     pub(super) fn new(
         store: Store,
         recordings: Recordings,
+        clips: Clips,
         system: SystemEvents,
         clock: Arc<dyn Clock>,
         origin: Origin,
@@ -57,6 +60,7 @@ impl Sink {
         Self(Arc::new(Inner {
             store,
             recordings,
+            clips,
             system,
             clock,
             origin,
@@ -120,6 +124,7 @@ impl Sink {
                         phase = report.phase.as_str(),
                         "event committed"
                     );
+                    self.0.clips.reported(&report);
                     return;
                 }
                 Err(e) if corrupt < 3 && is_passing(e.kind()) => {
@@ -223,6 +228,7 @@ impl Sink {
                         "{} open events were ended with their worker",
                         ended.len()
                     );
+                    self.0.clips.look_again().await;
                 }
                 Ok(_) => {}
                 Err(e) => tracing::error!(camera = camera.as_str(), "open events stay open until the next start: {e}"),

@@ -1,5 +1,6 @@
 //! One camera inside a worker: its threads (receive detect, receive record, decode, task, record) and what they share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ use crate::base::types::{
     StreamRole,
 };
 use crate::base::{Clock, Result, Stamp};
-use crate::config::{RecordConfig, TrackConfig};
+use crate::config::{RecordConfig, Roll, TrackConfig};
 use crate::detect::{Mailbox, Put};
 use crate::ingest::decode::decode_nearest;
 use crate::ingest::receive::Endpoint;
@@ -337,6 +338,10 @@ impl Health {
     }
 }
 
+fn rolls(assignment: &CameraAssignment) -> HashMap<String, Roll> {
+    assignment.rules.iter().map(|r| (r.name.clone(), r.roll)).collect()
+}
+
 /// The camera's task: track, rules, events, snapshots.
 struct CameraWorker {
     id: CameraId,
@@ -346,6 +351,8 @@ struct CameraWorker {
     task: CameraTask,
     record: Option<Arc<Stream>>,
     recording: Arc<RecordControl>,
+    /// What each rule wants recorded around its events.
+    rolls: HashMap<String, Roll>,
     counts: Arc<Counts>,
     phantoms_sent: Duration,
 }
@@ -366,6 +373,7 @@ impl CameraWorker {
             task: CameraTask::new(assignment, &shared.site, IdSource::live())?,
             record,
             recording,
+            rolls: rolls(assignment),
             counts,
             phantoms_sent: shared.clock.now().mono,
         })
@@ -413,7 +421,11 @@ impl CameraWorker {
 
     fn reconfigure(&mut self, assignment: &CameraAssignment) {
         match self.task.reconfigure(assignment, self.clock.now()) {
-            Ok(ended) => self.send_all(ended),
+            Ok(ended) => {
+                // What ended belonged to the old rules.
+                self.send_all(ended);
+                self.rolls = rolls(assignment);
+            }
             // The node checked the document before it sent it.
             Err(e) => tracing::error!(camera = self.id.as_str(), "{e}; the rules stay as they were"),
         }
@@ -426,7 +438,7 @@ impl CameraWorker {
     }
 
     fn send(&self, report: EventReport, snapshot: Option<Snapshot>) {
-        self.recording.event(&report);
+        self.recording.event(&report, self.rolls.get(&report.rule).copied().unwrap_or_default());
         if report.phase == Phase::Started {
             self.counts.events.fetch_add(1, Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@ use super::outbound::Outbound;
 use super::stream::Stream;
 use crate::base::types::{CameraId, EventReport, Phase};
 use crate::base::{Clock, Stamp};
-use crate::config::RecordingMode;
+use crate::config::{RecordingMode, Roll};
 use crate::ingest::ring::Read;
 use crate::record::demand::{Demand, Want};
 use crate::record::recorder::{Note, Recorder};
@@ -44,12 +44,12 @@ impl RecordControl {
         self.with(|s| s.0.set_mode(mode, now.mono));
     }
 
-    /// An event as its camera's task reports it.
-    pub(super) fn event(&self, report: &EventReport) {
+    /// An event as its camera's task reports it, and what its rule wants recorded around it.
+    pub(super) fn event(&self, report: &EventReport, roll: Roll) {
         self.with(|s| match report.phase {
-            Phase::Started => s.0.began(&report.id, report.started_at.mono),
+            Phase::Started => s.0.began(&report.id, report.started_at.mono, roll),
             Phase::Updated => {}
-            Phase::Ended => s.0.ended(&report.id, report.ended_at.unwrap_or(report.updated_at).mono),
+            Phase::Ended => s.0.ended(&report.id, report.ended_at.unwrap_or(report.updated_at).mono, roll),
         });
     }
 

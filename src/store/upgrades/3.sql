@@ -55,3 +55,11 @@ CREATE TABLE track (
 ) STRICT;
 CREATE INDEX track_camera ON track (camera, start_ms);
 CREATE INDEX track_end ON track (end_ms);
+
+CREATE TABLE mask (
+  id INTEGER PRIMARY KEY,
+  camera TEXT NOT NULL,
+  since_ms INTEGER NOT NULL,
+  polygons TEXT NOT NULL
+) STRICT;
+CREATE INDEX mask_camera ON mask (camera, since_ms);
