@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use wardwatch::app;
 use wardwatch::app::replay::command::ReplayCommand;
 use wardwatch::base::{Error, ErrorKind, Result};
+use wardwatch::centre::control::Question;
 use wardwatch::config::Transport;
 
 const EXAMPLES: &str = "Examples:
@@ -156,6 +157,9 @@ enum Command {
         #[arg(long, value_name = "CODE")]
         code: String,
     },
+    /// At the centre: asks a node to keep recordings, to let them go, or how that stands
+    #[command(subcommand)]
+    Ask(AskCommand),
     /// Started by the node, never by a person
     #[command(hide = true)]
     Worker {
@@ -226,6 +230,11 @@ fn run(command: Command) -> Result<ExitCode> {
             let clean = app::recordings::check_recordings(&config, repair, &mut std::io::stdout())?;
             Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
+        Command::Ask(asked) => {
+            app::telemetry::init(Some("warn"))?;
+            let (config, question) = asked.question();
+            app::ask::run(&config, question, &mut std::io::stdout()).map(done)
+        }
         Command::EnrolCode { config, node } => {
             app::telemetry::init(Some("warn"))?;
             app::enrol::enrol_code(&config, &node, &mut std::io::stdout()).map(done)
@@ -252,4 +261,59 @@ fn program() -> Result<PathBuf> {
 fn password_from(name: &str) -> Result<String> {
     std::env::var(name)
         .map_err(|_| Error::new(ErrorKind::Config, format!("the environment variable {name} is not set")))
+}
+
+/// What a node can be asked. A node that is away is asked when it comes back, for seven days.
+#[derive(clap::Subcommand)]
+enum AskCommand {
+    /// Keeps what a camera recorded until it is released
+    Hold {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        #[arg(long, value_name = "NAME")]
+        node: String,
+        #[arg(long, value_name = "ID")]
+        camera: wardwatch::base::types::CameraId,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME")]
+        from: String,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME")]
+        to: String,
+        /// Why; kept at the centre and on the node
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Who asks
+        #[arg(long, value_name = "NAME", default_value = "")]
+        issuer: String,
+    },
+    /// Ends a hold
+    Release {
+        /// The hold's id, as `ask hold` printed it
+        id: String,
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        /// Who asks
+        #[arg(long, value_name = "NAME", default_value = "")]
+        issuer: String,
+    },
+    /// Says how it stands: pending, held, too_late, released, failed
+    Status {
+        /// The id that `ask hold` or `ask release` printed
+        id: String,
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+    },
+}
+
+impl AskCommand {
+    fn question(self) -> (PathBuf, Question) {
+        match self {
+            Self::Hold { config, node, camera, from, to, reason, issuer } => {
+                (config, Question::Hold { node, camera, from, to, reason, issuer })
+            }
+            Self::Release { id, config, issuer } => (config, Question::Release { id, issuer }),
+            Self::Status { id, config } => (config, Question::Status { id }),
+        }
+    }
 }

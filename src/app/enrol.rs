@@ -43,6 +43,7 @@ pub fn enrol_code(config: &Path, node: &str, out: &mut impl Write) -> Result<()>
             say(out, &format!("dùng một lần, đến / good once, until {until}; on {node}:"))?;
             say(out, &format!("  wardwatch enrol --config wardwatch.toml --code {code}"))
         }
+        Reply::Asked { .. } => Err(Error::new(ErrorKind::Internal, "the centre answered something else")),
         Reply::Failed { message } => Err(Error::new(ErrorKind::Invalid, message)),
     }
 }
@@ -96,7 +97,7 @@ pub(super) async fn enrol_own(site: &WardwatchConfig, store: &SqliteStore, now_m
 }
 
 /// Asks the running centre, or the database of one that does not run.
-fn ask(centre: &CentreConfig, question: Question) -> Result<Reply> {
+pub(super) fn ask(centre: &CentreConfig, question: Question) -> Result<Reply> {
     let path = centre.state_dir.join(SOCKET);
     let lost = |e| Error::io("the running centre does not answer", &path, e);
     match UnixStream::connect(&path) {
@@ -129,6 +130,6 @@ fn ask_database(state_dir: &Path, question: Question) -> Result<Reply> {
     replied
 }
 
-fn say(out: &mut impl Write, line: &str) -> Result<()> {
+pub(super) fn say(out: &mut impl Write, line: &str) -> Result<()> {
     writeln!(out, "{line}").map_err(|e| Error::new(ErrorKind::Io, "cannot write the answer").source(e))
 }

@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod broker;
+mod command;
 pub mod link;
 pub mod mqtt;
 pub mod outbox;

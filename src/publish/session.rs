@@ -12,6 +12,7 @@ use super::presence::{CameraBoard, Verdict, judge};
 use super::{DRAIN, RETRY_PARKED, Settings, TICK, Wiring, own_status, show_depths, stopping};
 use crate::base::{Error, ErrorKind, Result, telemetry};
 use crate::store::{Body, Row};
+use crate::wire::command;
 use crate::wire::receipt::{self, Receipt};
 use crate::wire::status::{PeerState, PeerStatus};
 
@@ -79,7 +80,7 @@ impl<'a, L: Link> Session<'a, L> {
 
     async fn serve(&mut self) -> Result<End> {
         let topics = &self.settings.topics;
-        self.link.subscribe(&[topics.receipt(), topics.centre_status(), topics.status()])?;
+        self.link.subscribe(&[topics.receipt(), topics.centre_status(), topics.status(), topics.command()])?;
         self.say(PeerState::Online)?;
         metrics::gauge!(telemetry::BROKER_CONNECTED).set(1.0);
         self.wiring.health.send_modify(|h| (h.connected, h.name_taken, h.trouble) = (true, false, None));
@@ -162,6 +163,8 @@ impl<'a, L: Link> Session<'a, L> {
                 Ok(receipt) => self.receipt(receipt).await?,
                 Err(error) => tracing::warn!(%error, "a receipt was ignored"),
             }
+        } else if arrived.topic == topics.command() {
+            self.command(&arrived.payload, arrived.retained).await?;
         } else if arrived.topic == topics.centre_status() {
             if let Ok(status) = serde_json::from_slice::<PeerStatus>(&arrived.payload) {
                 let online = status.state == PeerState::Online;
@@ -193,6 +196,34 @@ impl<'a, L: Link> Session<'a, L> {
             Verdict::TwinOlder => return Ok(Some(End::NameTaken)),
         }
         Ok(None)
+    }
+
+    /// Does a command and answers. What cannot be done now is not answered: the centre asks again.
+    async fn command(&mut self, payload: &[u8], retained: bool) -> Result<()> {
+        let refuse = || metrics::counter!(telemetry::COMMANDS, "state" => "refused").increment(1);
+        if retained || self.statuses >= STATUSES {
+            refuse();
+            return Ok(());
+        }
+        let now = self.wiring.clock.now();
+        let answered = match command::parse(payload) {
+            Ok(command) => super::command::obey(&self.wiring.store, command, now).await,
+            Err(e) => Err(e),
+        };
+        match answered {
+            Ok(answer) => {
+                let topic = self.settings.topics.answer();
+                self.link.publish(Message { topic, payload: answer.into(), ..Default::default() }, STATUS)?;
+                self.statuses += 1;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => Err(error),
+            Err(error) => {
+                refuse();
+                tracing::warn!(%error, "a command was not taken");
+                Ok(())
+            }
+        }
     }
 
     async fn receipt(&mut self, receipt: Receipt) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod ballast;
 pub mod clip;
+mod command;
 mod commit;
 pub mod delivery;
 pub mod hold;

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod ask;
 mod broker;
 mod camera;
 mod centre;

@@ -106,3 +106,31 @@ CREATE TABLE clip (
 ) STRICT;
 CREATE INDEX clip_event ON clip (node, event);
 CREATE INDEX clip_camera ON clip (node, camera, from_ms);
+
+-- What was asked of nodes. The row is there before the command is sent.
+CREATE TABLE command (
+  id TEXT PRIMARY KEY,                  -- UUID
+  node TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  body TEXT NOT NULL,                   -- as it is published
+  issued_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  state TEXT NOT NULL,                  -- pending, answered, expired
+  answer TEXT,                          -- done, failed, expired
+  detail TEXT,
+  answered_ms INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX command_pending ON command (expires_ms) WHERE state = 'pending';
+
+-- Ranges that a node was asked to keep.
+CREATE TABLE hold (
+  id TEXT PRIMARY KEY,                  -- the command's
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  issuer TEXT NOT NULL,
+  state TEXT NOT NULL                   -- pending, held, too_late, released, failed
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hold_camera ON hold (node, camera, from_ms);
