@@ -153,9 +153,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     fleet.stop().await;
     // What is not made yet is made after the next start.
     clips_stop.send_replace(true);
-    if let Err(e) = clipping.await {
-        tracing::error!("making clips failed: {e}");
-    }
+    clipping.await.unwrap_or_else(|e| tracing::error!("making clips failed: {e}"));
     drop(clips);
     [Some(pruning), Some(retaining), delivering].into_iter().flatten().for_each(|task| task.abort());
     system_stop.send_replace(true);

@@ -143,12 +143,12 @@ impl Planner {
             }
             return Next::Fine;
         }
-        if how == Ended::Failed {
-            if let Some(pause) = RETRIES.get(wish.tries) {
-                wish.tries += 1;
-                wish.due = now.mono + *pause;
-                return Next::Again;
-            }
+        if how == Ended::Failed
+            && let Some(pause) = RETRIES.get(wish.tries)
+        {
+            wish.tries += 1;
+            wish.due = now.mono + *pause;
+            return Next::Again;
         }
         self.wishes.remove(&job.event);
         self.done.insert(job.event.clone(), now.mono);
