@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos-recording bench-record
+.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -17,8 +17,14 @@ test: setup ## format, lints, all tests: what CI runs
 	cargo clippy --all-targets -- -D warnings
 	cargo test
 
+chaos: setup ## events under faults: kill -9 and broken lines, nothing lost, nothing doubled; ARGS="--cycles 500 --events 20000 --seed 7" or "--outage broker"
+	cargo test --test chaos -- $(or $(ARGS),--cycles 100)
+
 chaos-recording: setup ## recording under faults: kill -9, cameras that stall, a stop; about 10 minutes; ARGS="kills --seed 7 --rounds 12"
 	cargo test --test recording-faults -- $(ARGS)
 
 bench-record: setup ## what recording alone costs a camera, beside ffmpeg -c copy; 4 minutes on a quiet machine
 	cargo test --release --test recording-faults -- cpu $(ARGS)
+
+bench-clips: setup ## how long an event's clip takes, and to make one anew with masks; 6 minutes on a quiet machine
+	cargo test --release --test recording-faults -- clips $(ARGS)

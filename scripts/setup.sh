@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-PACKAGES=(build-essential pkg-config python3 python3-pip unzip ffmpeg mosquitto mosquitto-clients
+PACKAGES=(build-essential pkg-config python3 python3-pip unzip ffmpeg chromium mosquitto mosquitto-clients
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav gstreamer1.0-rtsp glib-networking ca-certificates)

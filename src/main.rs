@@ -125,6 +125,34 @@ enum Command {
         /// Must not exist yet
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
+        /// As H.264, for players that know no H.265; what is H.264 already stays as it is
+        #[arg(long)]
+        h264: bool,
+    },
+    /// Keeps a range of a camera from being deleted, whatever its age, until it is released; the node may run or be stopped
+    #[command(
+        after_help = "Examples:\n  wardwatch hold --camera ngo-12-dau --from 2026-11-24T02:10:00+07:00 --to 2026-11-24T02:40:00+07:00 \\\n    --reason \"case 17\"\n  wardwatch hold --list\n  wardwatch hold --release 01a20bf3-32a6-7b5e-aa08-a7084dba2d76\n\nThe range may lie in the future. Exit codes: 0 held, released or listed, 1 nothing of the range is left, or there is no\nsuch hold, 2 wrong configuration or usage."
+    )]
+    Hold {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        #[arg(long, value_name = "ID", requires_all = ["from", "to", "reason"], required_unless_present_any = ["list", "release"])]
+        camera: Option<String>,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME", requires = "camera")]
+        from: Option<String>,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME", requires = "camera")]
+        to: Option<String>,
+        /// Why, for whoever finds the hold later
+        #[arg(long, value_name = "TEXT", requires = "camera")]
+        reason: Option<String>,
+        /// Says what is held
+        #[arg(long, conflicts_with_all = ["camera", "release"])]
+        list: bool,
+        /// Ends a hold; what it kept leaves when its time is over
+        #[arg(long, value_name = "ID", conflicts_with = "camera")]
+        release: Option<String>,
     },
     /// Compares recordings on disk with their index and checks every hash; the node may run or be stopped
     #[command(
@@ -220,10 +248,22 @@ fn run(command: Command) -> Result<ExitCode> {
             let command = ReplayCommand { video, camera, start, config, frames, events, mot, snapshots };
             app::replay::command::run(&command).map(|_| ExitCode::SUCCESS)
         }
-        Command::Clip { config, camera, from, to, output } => {
+        Command::Clip { config, camera, from, to, output, h264 } => {
             app::telemetry::init(Some("warn"))?;
-            let command = app::recordings::ClipCommand { config, camera, from, to, output };
-            app::recordings::cut_clip(&command, &mut std::io::stdout()).map(done)
+            let command = app::clip::ClipCommand { config, camera, from, to, output, h264, program: program()? };
+            app::clip::cut_clip(&command, &mut std::io::stdout()).map(done)
+        }
+        Command::Hold { config, camera, from, to, reason, list: _, release } => {
+            app::telemetry::init(Some("warn"))?;
+            let what = match (camera, from, to, reason, release) {
+                (Some(camera), Some(from), Some(to), Some(reason), _) => {
+                    app::hold::What::Hold { camera, from, to, reason }
+                }
+                (.., Some(id)) => app::hold::What::Release { id },
+                _ => app::hold::What::List,
+            };
+            let held = app::hold::command(&config, what, &mut std::io::stdout())?;
+            Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Fsck { config, repair } => {
             app::telemetry::init(Some("warn"))?;
@@ -235,6 +275,10 @@ fn run(command: Command) -> Result<ExitCode> {
             let (config, question) = asked.question();
             app::ask::run(&config, question, &mut std::io::stdout()).map(done)
         }
+        Command::Transcode => {
+            app::telemetry::init(Some("warn"))?;
+            app::transcode::run().map(done)
+        }
         Command::EnrolCode { config, node } => {
             app::telemetry::init(Some("warn"))?;
             app::enrol::enrol_code(&config, &node, &mut std::io::stdout()).map(done)
@@ -242,10 +286,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Enrol { config, code } => {
             app::telemetry::init(Some("warn"))?;
             app::enrol::enrol(&config, &code, &mut std::io::stdout()).map(done)
-        }
-        Command::Transcode => {
-            app::telemetry::init(Some("warn"))?;
-            app::transcode::run().map(done)
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;

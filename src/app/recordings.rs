@@ -1,5 +1,5 @@
-//! `wardwatch clip` and `wardwatch fsck` as a person calls them. Both read the node's index beside a running node; only
-//! `fsck --repair` writes, and needs the node to be stopped.
+//! `wardwatch fsck` as a person calls it. It reads the node's index beside a running node; only `fsck --repair` writes, and
+//! needs the node to be stopped.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -7,37 +7,27 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use super::node::clips::keep::named;
 use crate::base::clock::SystemClock;
-use crate::base::types::{CameraId, GapReason, Segment, SegmentState};
+use crate::base::types::{CameraId, Segment, SegmentState};
 use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::config::{NodeConfig, WardwatchConfig, load_site};
-use crate::record::clip::{self, ClipReport, Hole, Request, Why};
+use crate::config::{self, NodeConfig, WardwatchConfig, load_site};
+use crate::record::clips;
 use crate::record::fsck::{self, Depth, Problem, Totals};
 use crate::record::retention;
 use crate::store::reader::Reader;
 use crate::store::{Settings, Store, sqlite};
-use crate::wire::event::{Origin, parse_rfc3339, rfc3339};
-
-/// The arguments of `wardwatch clip`.
-pub struct ClipCommand {
-    pub config: PathBuf,
-    pub camera: String,
-    /// RFC 3339.
-    pub from: String,
-    /// RFC 3339.
-    pub to: String,
-    pub output: PathBuf,
-}
+use crate::wire::event::{Origin, rfc3339};
 
 /// A site's node, as these commands need it.
-struct Place {
-    node: NodeConfig,
+pub(super) struct Place {
+    pub(super) node: NodeConfig,
     ward: String,
     timezone: TimeZone,
 }
 
 impl Place {
-    fn load(config: &Path) -> Result<Self> {
+    pub(super) fn load(config: &Path) -> Result<Self> {
         let WardwatchConfig { node, ward, timezone, .. } = load_site(config)?;
         let node = node
             .ok_or_else(|| Error::new(ErrorKind::Config, "has no [node] and so no recordings").at(config.display()))?;
@@ -46,87 +36,34 @@ impl Place {
         Ok(Self { node, ward, timezone })
     }
 
-    fn database(&self) -> PathBuf {
+    pub(super) fn database(&self) -> PathBuf {
         self.node.state_dir.join("node.db")
     }
 
-    fn time(&self, ms: i64) -> String {
+    /// Runs `work` with the store of a node that does not run.
+    pub(super) fn alone<T>(&self, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
+        let now = SystemClock.now();
+        let origin = Origin {
+            ward: self.ward.clone(),
+            node: self.node.name.clone(),
+            boot_id: super::boot_id(now),
+            timezone: self.timezone.clone(),
+        };
+        let settings = Settings {
+            origin,
+            snapshot_quota_bytes: self.node.snapshot_quota_bytes,
+            ballast_bytes: crate::store::BALLAST,
+        };
+        let (store, writer, _) = Store::open(&self.database(), settings, now)?;
+        let writer = super::thread("store", move || writer.run())?;
+        let done = super::run::runtime()?.block_on(work(&store));
+        drop(store);
+        super::join(writer);
+        done
+    }
+
+    pub(super) fn time(&self, ms: i64) -> String {
         rfc3339(ms, &self.timezone)
-    }
-}
-
-/// Cuts a clip and writes the report to `out`.
-///
-/// # Errors
-/// `Config` for a wrong configuration or argument; `NotFound` when nothing of the range is recorded, and why.
-pub fn cut_clip(command: &ClipCommand, out: &mut dyn Write) -> Result<()> {
-    let place = Place::load(&command.config)?;
-    let argument = |name: &str, e: Error| {
-        Error::new(ErrorKind::Config, format!("{name}: {e}")).hint("for example 2026-11-24T02:10:00+07:00")
-    };
-    let camera: CameraId = command.camera.parse().map_err(|e| argument("--camera", e))?;
-    let from_ms = parse_rfc3339(&command.from).map_err(|e| argument("--from", e))?;
-    let to_ms = parse_rfc3339(&command.to).map_err(|e| argument("--to", e))?;
-    if to_ms <= from_ms {
-        return Err(Error::new(ErrorKind::Config, "--to is not after --from"));
-    }
-    let reader = Reader::open(&place.database())?;
-    let segments = reader.segments(&camera, from_ms, to_ms)?;
-    let gaps = reader.gaps(&camera, from_ms, to_ms)?;
-    let request = Request { camera, from_ms, to_ms };
-    let cut = clip::cut(&place.node.record.dir, &request, &segments, &gaps, &command.output);
-    let report = cut.map_err(|e| match (e.kind(), reader.cameras()) {
-        (ErrorKind::NotFound, Ok(known)) if !known.contains(&request.camera) => {
-            let known: Vec<&str> = known.iter().map(CameraId::as_str).collect();
-            e.hint(format!(
-                "cameras with recordings: {}",
-                if known.is_empty() { "none".into() } else { known.join(", ") }
-            ))
-        }
-        _ => e,
-    })?;
-    let text = describe(&report, &request, &place, &command.output);
-    out.write_all(text.as_bytes()).map_err(|e| Error::io("cannot write the report", "standard output", e))
-}
-
-fn describe(report: &ClipReport, request: &Request, place: &Place, output: &Path) -> String {
-    let time = |ms| place.time(ms);
-    let mut text = format!(
-        "clip     {}\ncamera   {}\nasked    {} to {}\ncovers   {} to {}\nplays    {}.{:03} s, {} fragments, {} bytes\n",
-        output.display(),
-        request.camera,
-        time(request.from_ms),
-        time(request.to_ms),
-        time(report.from_ms),
-        time(report.to_ms),
-        report.duration_ms / 1000,
-        report.duration_ms % 1000,
-        report.fragments,
-        report.bytes,
-    );
-    for Hole { start_ms, end_ms, why } in &report.holes {
-        let line = format!("missing  {} to {}: {} ({})\n", time(*start_ms), time(*end_ms), why.as_str(), meaning(*why));
-        text.push_str(&line);
-    }
-    if let Some(at) = report.changed_at_ms {
-        let at = time(at);
-        text.push_str(&format!("ends     {at}: the camera changed its stream; ask for the rest with --from {at}\n"));
-    }
-    text.push_str(&format!("sha256   {}\n", report.sha256));
-    text
-}
-
-fn meaning(why: Why) -> &'static str {
-    match why {
-        Why::Gap(GapReason::Offline) => "the camera sent nothing",
-        Why::Gap(GapReason::Paused) => "recording was held up",
-        Why::Gap(GapReason::DiskFull) => "the disk was full",
-        Why::Gap(GapReason::NodeDown) => "wardwatch was not running",
-        Why::Gap(GapReason::Schedule) => "outside of the recording hours",
-        Why::Gap(GapReason::CodecChange) => "the camera changed its stream",
-        Why::Gap(GapReason::Off) => "recording was switched off",
-        Why::Damaged => "it was recorded, but the file is damaged or gone: see `wardwatch fsck`",
-        Why::Unknown => "never recorded, deleted after its time, or not recorded yet",
     }
 }
 
@@ -158,15 +95,17 @@ pub fn check_recordings(config: &Path, repair: bool, out: &mut dyn Write) -> Res
         problems.push(problem);
         Ok(())
     })?;
+    let (clips, of_clips) = survey_clips(&place, depth, out)?;
     let Totals { segments, fragments, bytes } = totals;
-    let found = problems.len();
-    say(out, &format!("{segments} segments, {fragments} fragments, {bytes} bytes looked at; {found} problems"))?;
-    if !repair || problems.is_empty() {
-        return Ok(problems.is_empty());
+    let found = problems.len() + of_clips.len();
+    let text = format!("{segments} segments, {fragments} fragments, {bytes} bytes, {clips} clips looked at");
+    say(out, &format!("{text}; {found} problems"))?;
+    if !repair || found == 0 {
+        return Ok(found == 0);
     }
-    let left = problems.iter().filter(|p| !p.mendable()).count();
-    mend(&place, &problems)?;
-    say(out, &format!("{} mended, {left} left", problems.len() - left))?;
+    let left = problems.iter().filter(|p| !p.mendable()).count() + of_clips.iter().filter(|p| !p.mendable()).count();
+    mend(&place, &problems, &of_clips)?;
+    say(out, &format!("{} mended, {left} left", found - left))?;
     Ok(left == 0)
 }
 
@@ -195,6 +134,33 @@ fn survey(place: &Place, depth: Depth, found: &mut dyn FnMut(Problem) -> Result<
     Ok(totals)
 }
 
+/// Compares the clips with their index and says what is wrong; also how many there are.
+fn survey_clips(place: &Place, depth: Depth, out: &mut dyn Write) -> Result<(usize, Vec<clips::Problem>)> {
+    let rows: Vec<clips::Named> = Reader::open(&place.database())?.clips()?.into_iter().map(named).collect();
+    let dir = place.node.record.clips_dir();
+    let problems = clips::compare(&dir, &rows, depth.live, depth.hashes, depth.now_ms)?;
+    for problem in &problems {
+        let text = match problem {
+            clips::Problem::NoFile { path, held, .. } => {
+                format!(
+                    "no file      {path}: a clip that the index knows is gone{}",
+                    if *held { "; it was HELD" } else { "" }
+                )
+            }
+            clips::Problem::NoRow { path } => format!("no row       {path}: a clip that the index does not know"),
+            clips::Problem::Damaged { path } => {
+                format!("DAMAGED      {path}: a clip whose bytes are not what its name says")
+            }
+            clips::Problem::Temporary { path } => format!("temporary    {path}: a clip that was not finished"),
+            clips::Problem::Foreign { path } => {
+                format!("foreign      {path}: not of wardwatch's making; it is left alone")
+            }
+        };
+        say(out, &text.replacen(": ", &format!(" in {}: ", config::CLIPS), 1))?;
+    }
+    Ok((rows.len(), problems))
+}
+
 fn explain(problem: &Problem, place: &Place) -> String {
     let path = problem.path();
     let since = |s: &Segment| place.time(s.start_ms);
@@ -216,31 +182,19 @@ fn explain(problem: &Problem, place: &Place) -> String {
 }
 
 /// Mends what can be mended, with the store for itself.
-fn mend(place: &Place, problems: &[Problem]) -> Result<()> {
-    let now = SystemClock.now();
-    let origin = Origin {
-        ward: place.ward.clone(),
-        node: place.node.name.clone(),
-        boot_id: super::boot_id(now),
-        timezone: place.timezone.clone(),
-    };
-    let settings = Settings {
-        origin,
-        snapshot_quota_bytes: place.node.snapshot_quota_bytes,
-        ballast_bytes: crate::store::BALLAST,
-    };
-    let (store, writer, _) = Store::open(&place.database(), settings, now)?;
-    let writer = super::thread("store", move || writer.run())?;
-    let dir = place.node.record.dir.clone();
-    let mended = super::run::runtime()?.block_on(async {
+fn mend(place: &Place, problems: &[Problem], of_clips: &[clips::Problem]) -> Result<()> {
+    place.alone(async |store| {
         for problem in problems {
-            mend_one(&store, &dir, problem).await?;
+            mend_one(store, &place.node.record.dir, problem).await?;
+        }
+        for problem in of_clips {
+            if let clips::Problem::NoFile { id, .. } = problem {
+                store.forget_clip(*id).await?;
+            }
+            clips::clear(&place.node.record.clips_dir(), problem)?;
         }
         Ok(())
-    });
-    drop(store);
-    super::join(writer);
-    mended
+    })
 }
 
 /// Mends one problem; one that cannot be mended is left.

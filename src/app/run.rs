@@ -14,10 +14,11 @@ use tokio::task::JoinHandle;
 
 use super::centre::Centre;
 use super::enrol::enrol_own;
-use super::node::{self, NodeOptions};
+use super::node::{self, NodeOptions, Vitals};
+use super::watchdog::{Watchdog, follow};
 use super::{Shutdown, stopped};
 use crate::base::clock::SystemClock;
-use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::base::{Clock, Error, ErrorKind, Pulse, Result};
 use crate::centre::Notice;
 use crate::config::{CentreConfig, MqttConfig, WardwatchConfig, load_site};
 use crate::link::observe;
@@ -96,6 +97,8 @@ pub(super) struct Services {
 pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut shutdown: Shutdown) -> Result<()> {
     let Services { site, program, metrics, on_centre, on_broker } = services;
     let mut parts = Parts::new();
+    let mut watchdog = Watchdog::new();
+    let every = watchdog.every();
     let broker = match &site.broker {
         Some(config) => {
             let node = site.node.as_ref().map_or("node", |n| n.name.as_str());
@@ -121,6 +124,8 @@ pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut 
                 mqtt,
                 metrics: metrics.clone(),
                 on_centre,
+                every,
+                pulse: watchdog.vital("the centre's store"),
             })
         }
         None => None,
@@ -128,7 +133,13 @@ pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut 
     let node = match &site.node {
         Some(node) => {
             let mqtt = mqtt(node.mqtt.as_ref(), Role::Node)?;
-            Some(NodeOptions { site: site.clone(), node: node.clone(), mqtt, program, metrics })
+            let vitals = Vitals {
+                every,
+                main: watchdog.vital("the node's main loop"),
+                store: watchdog.vital("the node's store"),
+                publisher: watchdog.vital("publishing"),
+            };
+            Some(NodeOptions { site: site.clone(), node: node.clone(), mqtt, program, metrics, vitals })
         }
         None => None,
     };
@@ -145,10 +156,14 @@ pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut 
             Ok(())
         });
     }
+    let (told, tell) = watch::channel(false);
+    let watching = tokio::spawn(watchdog.run(tell));
     tokio::select! {
         () = stopped(&mut shutdown) => {}
         () = parts.first_end() => {}
     }
+    told.send_replace(true);
+    watching.await.ok();
     parts.stop().await
 }
 
@@ -159,10 +174,13 @@ struct CentreOptions {
     mqtt: MqttConfig,
     metrics: PrometheusHandle,
     on_centre: Option<oneshot::Sender<broadcast::Receiver<Arc<Notice>>>>,
+    /// How often the store is to show that it is alive, and what it beats.
+    every: Duration,
+    pulse: Pulse,
 }
 
 async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()> {
-    let CentreOptions { site, centre: config, mqtt, metrics, on_centre } = options;
+    let CentreOptions { site, centre: config, mqtt, metrics, on_centre, every, pulse } = options;
     let listener = observe::bind(config.listen, "centre").await?;
     let clock = Arc::new(SystemClock);
     let centre = Centre::start(&config, &site.ward, &site.timezone, mqtt, clock, shutdown.clone())?;
@@ -173,6 +191,11 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
         // Whoever asked may have gone; the centre does not depend on it.
         tell.send(centre.notices()).ok();
     }
+    let store = centre.store();
+    let living = tokio::spawn(follow(pulse, every, move || {
+        let store = store.clone();
+        async move { store.heartbeat().await }
+    }));
     let health = centre.health();
     let readiness: observe::Readiness = Arc::new(move || {
         let health = health.borrow();
@@ -186,6 +209,7 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
     let serving = tokio::spawn(door);
     stopped(&mut shutdown).await;
+    living.abort();
     let received = centre.join().await;
     // A client that never finishes its request must not hold the stop up.
     if let Ok(Ok(Err(e))) = tokio::time::timeout(Duration::from_secs(1), serving).await {

@@ -3,9 +3,11 @@
 pub mod clock;
 pub mod error;
 pub mod geometry;
+pub mod pulse;
 pub mod recording;
 pub mod telemetry;
 pub mod types;
 
 pub use clock::{Clock, Stamp};
 pub use error::{Error, ErrorKind, Result};
+pub use pulse::Pulse;

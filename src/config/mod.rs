@@ -10,6 +10,7 @@ mod record;
 mod rule;
 pub mod secret;
 pub mod site;
+mod trust;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use site::{
     BrokerConfig, CentreConfig, DetectConfig, MqttConfig, NodeConfig, Provider, Sandbox, SnapshotConfig, TrackConfig,
     WardwatchConfig, load_site,
 };
+pub use trust::{tls_believing_nobody, tls_client};
 
 /// The text of a configuration file with what is needed to point into it.
 pub(crate) struct Document {

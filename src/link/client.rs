@@ -1,17 +1,14 @@
 //! The node's side of the link: the only file that names reqwest. One request at a time, no redirects, no proxy from the
 //! environment; what the centre answers is input and bounded.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{RequestBuilder, Response, StatusCode};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::config::NodeLinkConfig;
+use crate::config::{NodeLinkConfig, tls_believing_nobody, tls_client};
 use crate::wire::link::{
     CLIPS_PATH, ClipNote, ENROL_PATH, EnrolRequest, Identity, MAX_JSON, PARTIAL_UPLOAD, Problem, Trouble,
     UPLOAD_COMPLETE, UPLOAD_OFFSET,
@@ -51,8 +48,13 @@ pub struct Client {
 impl Client {
     /// Reads certificates; connects to nobody yet.
     pub fn new(config: &NodeLinkConfig) -> Result<Self> {
+        // The HTTP client takes no other than this one's cryptography, so it gets a configuration in any case.
+        let tls = match config.url.scheme() {
+            "https" => tls_client(config.ca.as_deref(), "the centre")?,
+            _ => tls_believing_nobody()?,
+        };
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(config)?)
+            .tls_backend_preconfigured(tls)
             .http1_only()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -189,32 +191,4 @@ fn progress(headers: &HeaderMap) -> std::result::Result<Progress, Failure> {
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
-}
-
-fn tls(config: &NodeLinkConfig) -> Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    match &config.ca {
-        Some(path) => {
-            let bad = |e: rustls::pki_types::pem::Error| {
-                Error::new(ErrorKind::Config, "cannot read the centre's authority").at(path.display()).source(e)
-            };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(bad)? {
-                roots.add(certificate.map_err(bad)?).map_err(|e| {
-                    Error::new(ErrorKind::Config, "not a certificate to trust").at(path.display()).source(e)
-                })?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() && config.url.scheme() == "https" {
-        return Err(Error::new(ErrorKind::Config, "there is no authority to check the centre's certificate against")
-            .hint("set ca = \"…\" in [node.link] to a PEM file, or install the package ca-certificates"));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::new(ErrorKind::Internal, "TLS cannot be set up").source(e))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

@@ -226,6 +226,10 @@ fn find_program(program: &Path) -> PathBuf {
 
 fn spawn(program: &Path, directory: &Path) -> Result<Running> {
     let mut child = Command::new(program)
+        // What it would say in our name to systemd is not true of us.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
         .arg("-c")
         .arg(directory.join(CONFIG))
         // Ctrl-C in a terminal goes to the whole group; the broker outlives the node's last words.

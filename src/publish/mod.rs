@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
-use crate::base::{Clock, Error, ErrorKind, Result, Stamp, telemetry};
+use crate::base::{Clock, Error, ErrorKind, Pulse, Result, Stamp, telemetry};
 use crate::config::MqttConfig;
 use crate::store::{Depths, Store};
 use crate::wire::event::rfc3339;
@@ -63,6 +63,8 @@ pub struct Wiring {
     /// Told how it stands.
     pub health: watch::Sender<Health>,
     pub clock: Arc<dyn Clock>,
+    /// Beaten about once a second.
+    pub pulse: Pulse,
     /// Becomes true when the node stops.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -143,6 +145,7 @@ async fn pause(wiring: &mut Wiring, wait: Duration) -> Result<bool> {
     let over = tokio::time::sleep(wait);
     tokio::pin!(over);
     loop {
+        wiring.pulse.beat();
         show_depths(wiring).await?;
         tokio::select! {
             () = &mut over => return Ok(*wiring.shutdown.borrow()),
@@ -169,10 +172,10 @@ async fn show_depths(wiring: &Wiring) -> Result<()> {
     Ok(())
 }
 
-/// Lets a store's passing troubles pass (a full disk may get room) and keeps those that will not.
+/// Lets a store's passing troubles pass (a full disk may get room, another program's lock ends) and keeps those that will not.
 fn usable(result: Result<()>) -> Result<()> {
     match result {
-        Err(e) if matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io) => {
+        Err(e) if matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout) => {
             tracing::error!(error = %e, "the store is in trouble");
             Ok(())
         }

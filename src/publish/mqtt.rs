@@ -18,14 +18,12 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::link::{Arrived, Connect, Link, MAX_PACKET, Message, Refusal, Signal};
 use crate::base::{Error, ErrorKind, Result};
-use crate::config::MqttConfig;
+use crate::config::{MqttConfig, tls_client};
 
-/// Requests that may wait inside the client.
+/// Requests that may wait inside the client, and messages before the broker that it has not acknowledged.
 const REQUESTS: usize = 512;
 /// Messages the broker may send before the first is acknowledged.
 const RECEIVE_MAXIMUM: u16 = 256;
@@ -44,7 +42,7 @@ impl MqttConnect {
     /// Reads certificates where TLS is on. `client_id` is unique at the broker; with `manual_acks` every message that
     /// arrives must be given to [`Link::ack`].
     pub fn new(mqtt: MqttConfig, client_id: String, manual_acks: bool) -> Result<Self> {
-        let tls = mqtt.tls.then(|| tls_config(&mqtt)).transpose()?.map(Arc::new);
+        let tls = mqtt.tls.then(|| tls_client(mqtt.ca.as_deref(), "the broker")).transpose()?.map(Arc::new);
         Ok(Self { mqtt, client_id, manual_acks, tls })
     }
 
@@ -52,6 +50,8 @@ impl MqttConnect {
         let mut options = MqttOptions::new(&self.client_id, &self.mqtt.host, self.mqtt.port());
         options.set_keep_alive(KEEP_ALIVE).set_clean_start(true).set_manual_acks(self.manual_acks);
         options.set_connection_timeout(CONNECT_TIMEOUT.as_secs()).set_request_channel_capacity(REQUESTS);
+        // The client makes room for that many beforehand; its own 65,535 would be 13 MB for every connection.
+        options.set_outgoing_inflight_upper_limit(REQUESTS as u16);
         let mut properties = ConnectProperties::new();
         properties.max_packet_size = Some(MAX_PACKET as u32);
         properties.receive_maximum = Some(RECEIVE_MAXIMUM);
@@ -68,34 +68,6 @@ impl MqttConnect {
         }
         options
     }
-}
-
-fn tls_config(mqtt: &MqttConfig) -> Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    match &mqtt.ca {
-        Some(path) => {
-            let bad = |e: rustls::pki_types::pem::Error| {
-                Error::new(ErrorKind::Config, "cannot read the broker's authority").at(path.display()).source(e)
-            };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(bad)? {
-                roots.add(certificate.map_err(bad)?).map_err(|e| {
-                    Error::new(ErrorKind::Config, "not a certificate to trust").at(path.display()).source(e)
-                })?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(Error::new(ErrorKind::Config, "there is no authority to check the broker's certificate against")
-            .hint("set ca = \"…\" to a PEM file, or install the package ca-certificates"));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::new(ErrorKind::Internal, "TLS cannot be set up").source(e))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 impl Connect for MqttConnect {

@@ -109,6 +109,7 @@ impl<'a, L: Link> Session<'a, L> {
                     self.board.update(&statuses);
                 }
                 _ = ticker.tick() => {
+                    self.wiring.pulse.beat();
                     self.feed(Input::Tick).await?;
                     show_depths(self.wiring).await?;
                 }

@@ -81,6 +81,13 @@ pub enum Problem {
     Foreign { path: String },
 }
 
+impl Problem {
+    /// Whether `--repair` can do something about it.
+    pub fn mendable(&self) -> bool {
+        !matches!(self, Self::Damaged { .. } | Self::Foreign { .. })
+    }
+}
+
 /// What a row says of a file.
 #[derive(Clone, Debug)]
 pub struct Named {
@@ -146,8 +153,17 @@ fn is_shelf(name: &str) -> bool {
 }
 
 fn fresh(entry: &std::fs::Metadata, now_ms: i64) -> bool {
-    let changed = entry.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-    changed.is_some_and(|d| now_ms - (d.as_millis() as i64) < FRESH_MS)
+    changed(entry).is_some_and(|ms| now_ms - ms < FRESH_MS)
+}
+
+fn changed(entry: &std::fs::Metadata) -> Option<i64> {
+    let changed = entry.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(changed.as_millis()).ok()
+}
+
+/// Whether `file` changed within `age_ms` before `now_ms`.
+pub fn is_recent(file: &Path, now_ms: i64, age_ms: i64) -> bool {
+    std::fs::metadata(file).ok().and_then(|m| changed(&m)).is_some_and(|ms| now_ms.saturating_sub(ms) < age_ms)
 }
 
 fn entries(dir: &Path) -> Result<Vec<(String, std::fs::Metadata)>> {

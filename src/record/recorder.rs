@@ -58,6 +58,8 @@ pub enum Note {
 pub struct Recorder {
     settings: Settings,
     running: Option<Running>,
+    /// It was said that the stream's pictures are not sent in the order in which they are shown.
+    told_order: bool,
     last: Option<Last>,
     /// Since when nothing has come, if nothing came yet.
     waiting_since: Stamp,
@@ -99,6 +101,7 @@ impl Recorder {
         Self {
             settings,
             running: None,
+            told_order: false,
             last: None,
             waiting_since: now,
             continuous: false,
@@ -160,6 +163,7 @@ impl Recorder {
         if unit.keyframe && self.running.as_ref().is_some_and(ends) {
             self.finish(Some(unit.arrived));
         }
+        self.look_at_order(unit);
         self.note_last(unit);
         self.end_the_unended(now);
         if self.running.is_none() && unit.keyframe && now.mono >= self.retry_at {
@@ -258,6 +262,19 @@ impl Recorder {
         }
         let jumps = unit.pts + BACK < last.pts || unit.pts > last.pts + FORWARD;
         jumps.then_some(GapReason::Offline)
+    }
+
+    /// RTP carries no time of decoding, and the times of showing that arrive for B-frames are not exact: what is recorded
+    /// of them plays unevenly.
+    fn look_at_order(&mut self, unit: &AccessUnit) {
+        let back = |last: &Last| Arc::ptr_eq(&last.params, &unit.params) && unit.pts < last.pts;
+        if !self.told_order && self.last.as_ref().is_some_and(back) {
+            self.told_order = true;
+            tracing::warn!(
+                camera = self.settings.camera.as_str(),
+                "sends B-frames, which are not recorded well; switch them off in the camera (profile Baseline, or B-frames 0)"
+            );
+        }
     }
 
     fn note_last(&mut self, unit: &AccessUnit) {

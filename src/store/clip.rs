@@ -116,7 +116,8 @@ impl Node {
     fn set_clip(&mut self, event: &str, clip: &NewClip, now: Stamp) -> Result<Option<Committed>> {
         let Self { connection, settings, .. } = self;
         let mut committed = durable(connection, DOING, |tx| {
-            insert(tx, Some(event), clip, now)?;
+            let id = insert(tx, Some(event), clip, now)?;
+            supersede(tx, event, id)?;
             let Some(known) = known(tx, event)? else { return Ok(None) };
             if known.clip.as_ref().is_some_and(|c| c.complete) && !clip.info.complete {
                 return Ok(None);
@@ -172,6 +173,13 @@ fn insert(tx: &Transaction<'_>, event: Option<&str>, clip: &NewClip, now: Stamp)
         clip.deliver,
     ];
     tx.prepare_cached(&sql).and_then(|mut s| s.query_row(values, |r| r.get(0))).map_err(|e| fault(DOING, e))
+}
+
+/// What the new clip of the event has too need not go to the centre any more.
+fn supersede(tx: &Transaction<'_>, event: &str, newer: i64) -> Result<()> {
+    let sql = "UPDATE clip SET deliver = 0
+               WHERE event = ?1 AND id <> ?2 AND complete = 0 AND delivered_ms IS NULL AND held = 0";
+    tx.execute(sql, params![event, newer]).map(drop).map_err(|e| fault(DOING, e))
 }
 
 fn retired(tx: &Transaction<'_>, path: String) -> Result<Retired> {

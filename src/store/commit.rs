@@ -56,7 +56,8 @@ impl Node {
         snapshot: Option<Snapshot>,
         now: Stamp,
     ) -> Result<Committed> {
-        let Self { connection, settings, .. } = self;
+        let Self { connection, settings, pictures, .. } = self;
+        let mut after = *pictures;
         let mut committed = durable(connection, COMMIT, |tx| {
             let known = known(tx, &report.id)?;
             check(known.as_ref(), &report)?;
@@ -66,10 +67,17 @@ impl Node {
             let mut committed =
                 append(tx, &settings.origin, &report, known.as_ref(), snapshot.as_ref(), Cause::Frame, now)?;
             committed.snapshot_refused = refused;
-            committed.snapshots_dropped = enforce_quota(tx, &settings.origin, settings.snapshot_quota_bytes, now)?;
+            let bytes = snapshot.as_ref().map_or(0, |s| s.info.bytes);
+            if bytes > 0 && known.is_some_and(|k| k.snapshot.is_some()) {
+                // A lesser picture of the event may have left for it.
+                after.fewer();
+            }
+            let sizes = (bytes, settings.snapshot_quota_bytes);
+            committed.snapshots_dropped = after.keep_within(tx, &settings.origin, sizes, now)?;
             Ok(committed)
         })
         .map_err(|e| e.camera(report.place()))?;
+        *pictures = after;
         self.announce(&mut committed);
         Ok(committed)
     }
@@ -328,37 +336,8 @@ impl NewRow<'_> {
     }
 }
 
-/// Drops the oldest pictures that are not on their way until the rest fits; where one was its event's picture, a
-/// revision says so.
-fn enforce_quota(tx: &Transaction<'_>, origin: &Origin, quota: u64, now: Stamp) -> Result<u32> {
-    let doing = "cannot keep the pictures within their quota";
-    let mut dropped = 0;
-    loop {
-        let bytes: u64 = tx
-            .prepare_cached("SELECT COALESCE(SUM(bytes), 0) FROM snapshot")
-            .and_then(|mut s| s.query_row([], |r| r.get(0)))
-            .map_err(|e| fault(doing, e))?;
-        if bytes <= quota {
-            return Ok(dropped);
-        }
-        let oldest: Option<(i64, String, String)> = tx
-            .query_row(
-                "SELECT id, event, sha256 FROM outbox WHERE kind = 'snapshot' AND state <> 'sent' ORDER BY id LIMIT 1",
-                [],
-                |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
-            )
-            .optional()
-            .map_err(|e| fault(doing, e))?;
-        let Some((row, event, sha256)) = oldest else { return Ok(dropped) };
-        tx.execute("DELETE FROM outbox WHERE id = ?1", [row])
-            .and_then(|_| tx.execute("DELETE FROM snapshot WHERE event = ?1 AND sha256 = ?2", [&event, &sha256]))
-            .map_err(|e| fault(doing, e))?;
-        dropped += 1;
-        tell_dropped(tx, origin, &event, &sha256, now)?;
-    }
-}
-
-fn tell_dropped(tx: &Transaction<'_>, origin: &Origin, event: &str, sha256: &str, now: Stamp) -> Result<()> {
+/// If it was its event's picture, a revision says that it was dropped.
+pub(super) fn tell_dropped(tx: &Transaction<'_>, origin: &Origin, event: &str, sha256: &str, now: Stamp) -> Result<()> {
     let (Some(mut known), Some(mut report)) = (known(tx, event)?, readable(stored_report(tx, event))?) else {
         return Ok(());
     };

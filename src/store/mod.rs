@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod hold;
 mod mask;
 mod outbox;
+mod quota;
 pub mod reader;
 mod recording;
 mod salvage;
@@ -30,6 +31,7 @@ use crate::wire::event::Origin;
 use crate::wire::receipt::Receipt;
 
 use ballast::Ballast;
+use quota::Pictures;
 use sqlite::Schema;
 
 /// The node's schema.
@@ -77,6 +79,7 @@ pub struct Node {
     ballast: Ballast,
     hint: watch::Sender<u64>,
     reserve_in_use: watch::Sender<bool>,
+    pictures: Pictures,
     /// To be opened anew before anything else is done with it.
     broken: bool,
     _lock: std::fs::File,
@@ -189,6 +192,7 @@ impl thread::Database for Node {
             tracing::error!(rows, "waiting rows were taken over from the database that was put aside");
         }
         self.broken = false;
+        self.pictures = Pictures::default();
         tracing::warn!("the database is in order");
         self.hint.send_modify(|n| *n += 1);
         Ok(())
@@ -229,6 +233,7 @@ impl Store {
             ballast,
             hint: hint_sender,
             reserve_in_use: reserve,
+            pictures: Pictures::default(),
             broken: false,
             _lock: lock,
         };
@@ -318,6 +323,14 @@ impl Store {
     /// How full the outbox is.
     pub async fn depths(&self) -> Result<Depths> {
         self.handle.call(|node| node.depths()).await
+    }
+
+    /// Whether the thread answers and could commit: takes the write lock and gives it back. Reading would say nothing, it
+    /// goes on while commits are blocked.
+    ///
+    /// Errors: `Timeout` when something else keeps the database locked.
+    pub async fn heartbeat(&self) -> Result<()> {
+        self.handle.call(|node| sqlite::heartbeat(&mut node.connection)).await
     }
 
     /// Forgets ended, wholly receipted events last updated before `before_ms` (UTC), gives free pages back to the file

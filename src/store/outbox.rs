@@ -82,6 +82,9 @@ impl Node {
     pub(super) fn receipt(&mut self, receipt: &Receipt, now: Stamp) -> Result<Receipted> {
         let doing = "cannot apply a receipt";
         let boot_id = &self.settings.origin.boot_id;
+        if !receipt.snapshots.is_empty() {
+            self.pictures.fewer();
+        }
         // A lost receipt only makes the row go again, so this need not wait for the disk.
         relaxed(&mut self.connection, doing, |tx| {
             let mut done = Receipted::default();
@@ -97,6 +100,7 @@ impl Node {
 
     pub(super) fn reset_sent(&mut self) -> Result<usize> {
         let doing = "cannot take sent rows back";
+        self.pictures.back_again();
         let rows = relaxed(&mut self.connection, doing, |tx| {
             tx.execute("UPDATE outbox SET state = 'pending', sent_mono_ms = NULL WHERE state = 'sent'", [])
                 .map_err(|e| fault(doing, e))
@@ -107,6 +111,7 @@ impl Node {
 
     pub(super) fn expire_sent(&mut self, timeout: Duration, centre_there: bool, now: Stamp) -> Result<Expired> {
         let doing = "cannot take overdue rows back";
+        self.pictures.back_again();
         let before = now.mono.saturating_sub(timeout).as_millis() as i64;
         let expired = relaxed(&mut self.connection, doing, |tx| {
             let mut expired = Expired::default();
@@ -134,6 +139,7 @@ impl Node {
 
     pub(super) fn park(&mut self, row: i64, reason: &str) -> Result<()> {
         let doing = "cannot park a row";
+        self.pictures.back_again();
         durable(&mut self.connection, doing, |tx| {
             tx.execute(
                 "UPDATE outbox SET state = 'parked', sent_mono_ms = NULL, reason = ?2 WHERE id = ?1",

@@ -253,7 +253,7 @@ pub fn fault(doing: &str, error: rusqlite::Error) -> Error {
     let kind = match error.sqlite_error_code() {
         Some(Code::DiskFull) => ErrorKind::Exhausted,
         Some(Code::DatabaseCorrupt | Code::NotADatabase) => ErrorKind::Corrupt,
-        Some(Code::DatabaseBusy | Code::DatabaseLocked) => ErrorKind::Unavailable,
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => ErrorKind::Timeout,
         Some(Code::SystemIoFailure | Code::CannotOpen | Code::ReadOnly | Code::PermissionDenied) => ErrorKind::Io,
         _ => ErrorKind::Internal,
     };
@@ -270,6 +270,11 @@ pub fn durable<T>(
     let value = work(&tx)?;
     tx.commit().map_err(|e| fault(doing, e))?;
     Ok(value)
+}
+
+/// Takes the write lock and gives it back; nothing is written.
+pub fn heartbeat(connection: &mut Connection) -> Result<()> {
+    durable(connection, "the database cannot be written", |_| Ok(()))
 }
 
 /// Runs `work` in one write transaction that a power cut may undo: for what is merely repeated then.

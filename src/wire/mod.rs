@@ -2,6 +2,7 @@
 //! between node and centre, and the messages between node and worker.
 
 pub mod command;
+pub mod control;
 pub mod event;
 pub mod ipc;
 pub mod link;

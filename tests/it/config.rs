@@ -176,9 +176,19 @@ fn every_key_is_in_the_reference() {
         assert_eq!(missing("cameras.example.toml", cameras_error(&text)), Vec::<String>::new(), "{text}");
     }
     let reference = read("cameras.example.toml");
-    for key in
-        ["name", "kind", "severity", "schedule", "labels", "min_score", "min_height", "inertia", "cooldown_seconds"]
-    {
+    for key in [
+        "name",
+        "kind",
+        "severity",
+        "schedule",
+        "labels",
+        "min_score",
+        "min_height",
+        "inertia",
+        "cooldown_seconds",
+        "pre_roll_seconds",
+        "post_roll_seconds",
+    ] {
         assert!(uncomment(&reference).lines().any(|l| l.starts_with(&format!("{key} = "))), "{key}");
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use wardwatch::wire::event::{Event, PhaseJson, parse_rfc3339};
 
 use crate::support::broker::Mosquitto;
+use crate::support::browser::play;
 use crate::support::segments::{pictures, sha256};
-use crate::support::site::{Process, Site};
+use crate::support::site::{Process, Site, wardwatch};
 use crate::support::stimulus::{self, SceneCamera};
 use crate::support::wait::until;
 
@@ -89,6 +90,19 @@ fn ms(time: &str) -> i64 {
     parse_rfc3339(time).expect("a time")
 }
 
+/// To its end, with all its pictures, in the browser that an officer has.
+fn plays_in_a_browser(file: &std::path::Path, size: (u32, u32)) {
+    let (played, pictures) = (play(file), pictures(file));
+    assert!(played.error.is_empty() && (played.width, played.height) == size, "{played:?}");
+    let seconds = pictures.len() as f64 / 10.0;
+    assert!(
+        (played.duration - seconds).abs() < 0.3 && (played.at - played.duration).abs() < 0.3,
+        "{played:?} {seconds}"
+    );
+    // It may drop some to keep pace, which it counts as well.
+    assert!(f64::from(played.frames) > pictures.len() as f64 * 0.8, "{played:?} of {}", pictures.len());
+}
+
 #[test]
 fn an_event_gets_a_clip_of_what_its_rule_asks_for_and_a_revision_that_tells_of_it() {
     let post = Post::new();
@@ -113,6 +127,131 @@ fn an_event_gets_a_clip_of_what_its_rule_asks_for_and_a_revision_that_tells_of_i
         let shown = pictures(&row.file);
         let seconds = (row.to_ms - row.from_ms) as f64 / 1000.0;
         assert!(shown[0].1 && (shown.len() as f64 / 10.0 - seconds).abs() < 0.5, "{} in {seconds} s", shown.len());
+        plays_in_a_browser(&row.file, (320, 240));
     }
+    assert_eq!(node.stop(), 0);
+}
+
+/// Colours that nothing else in the scene has, where the mask is.
+const CANARY: &str = "drawbox=x=0:y=0:w=80:h=72:color=magenta:t=fill,drawbox=x=16:y=16:w=40:h=32:color=lime:t=fill";
+const MASK: &str = "[[camera.mask]]\npolygon = [[0.0, 0.0], [0.25, 0.0], [0.25, 0.3], [0.0, 0.3]]\n";
+
+/// The most that any chroma sample of any picture is away from grey; the scene itself is black and white.
+fn colour(file: &std::path::Path) -> u8 {
+    let out = std::process::Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"])
+        .arg(file)
+        .args(["-pix_fmt", "yuv420p", "-f", "rawvideo", "-"])
+        .output()
+        .expect("ffmpeg is installed");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let (luma, picture) = (320 * 240, 320 * 240 * 3 / 2);
+    assert!(!out.stdout.is_empty() && out.stdout.len().is_multiple_of(picture));
+    let chroma = out.stdout.chunks_exact(picture).flat_map(|p| &p[luma..]);
+    chroma.map(|v| v.abs_diff(128)).max().unwrap_or(0)
+}
+
+/// How far luma well inside of the mask is away from its grey.
+fn brightness_under_the_mask(file: &std::path::Path) -> u8 {
+    let out = std::process::Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"])
+        .arg(file)
+        .args(["-vf", "crop=64:56:8:8", "-pix_fmt", "gray", "-f", "rawvideo", "-"])
+        .output()
+        .expect("ffmpeg is installed");
+    out.stdout.iter().map(|v| v.abs_diff(128)).max().expect("pictures")
+}
+
+#[test]
+fn no_pixel_under_a_mask_reaches_a_clip() {
+    let post = Post::new();
+    let scene = stimulus::scene_with(&post.site.path(""), 1, stimulus::WALK, CANARY);
+    let shown = SceneCamera::start(&scene, None);
+    post.site.write("cameras.toml", &format!("revision = 1\n{}", camera("ngo-1", &shown.url(), "continuous", MASK)));
+    let node = post.run();
+    until("the event has its clip", LONG, || post.clips("complete = 1").len() == 1);
+    let row = post.clips("complete = 1").remove(0);
+    let clip = post.newest(&row.event).clip.expect("told");
+    assert!(row.masked && row.complete && clip.masked && clip.codec == "h264");
+    // The mask goes; what was recorded under it stays hidden.
+    post.site.write("cameras.toml", &format!("revision = 2\n{}", camera("ngo-1", &shown.url(), "continuous", "")));
+    node.signal("HUP");
+    until("the document is applied", LONG, || node.log().contains("cameras document applied"));
+    let out = post.site.path("clip.mp4");
+    let time = |ms: i64| jiff::Timestamp::from_millisecond(ms).expect("in range").to_string();
+    let made = wardwatch()
+        .args(["clip", "--camera", "ngo-1", "--from", &time(row.from_ms), "--to", &time(row.to_ms), "--config"])
+        .arg(&post.config)
+        .arg("-o")
+        .arg(&out)
+        .output()
+        .expect("runs");
+    let report = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(
+        made.status.success() && report.contains("masks burned in"),
+        "{report}{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let recorded = post.site.rows("node/node.db", "SELECT path FROM segment ORDER BY start_ms LIMIT 1").expect("there");
+    assert!(colour(&post.site.path("node/record").join(&recorded[0][0])) > 60, "the recording has the canary");
+    for file in [&row.file, &out] {
+        assert!(colour(file) < 12, "colour in {}", file.display());
+        assert!(brightness_under_the_mask(file) < 12, "something under the mask of {}", file.display());
+        let shown = pictures(file);
+        let seconds = (row.to_ms - row.from_ms) as f64 / 1000.0;
+        assert!(shown[0].1 && (shown.len() as f64 / 10.0 - seconds).abs() < 1.5, "{} in {seconds} s", shown.len());
+        assert!(shown.windows(2).all(|w| (w[1].0 - w[0].0 - 0.1).abs() < 0.06), "its times are those of the camera");
+        let keys: Vec<f64> = shown.iter().filter(|p| p.1).map(|p| p.0).collect();
+        assert!(keys.windows(2).all(|k| k[1] - k[0] < 1.2), "{keys:?}");
+        plays_in_a_browser(file, (320, 240));
+    }
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn a_clip_survives_a_kill_before_it_is_made_and_leaves_nothing_behind() {
+    let post = Post::new();
+    let scene = stimulus::scene(&post.site.path(""), 1);
+    let shown = SceneCamera::start(&scene, None);
+    post.site.write("cameras.toml", &format!("revision = 1\n{}", camera("ngo-1", &shown.url(), "continuous", "")));
+    let mut node = post.run();
+    let ended = "SELECT COUNT(*) FROM event WHERE phase = 'ended' AND camera <> ''";
+    until("the event is over", LONG, || post.site.number("node/node.db", ended) == Some(1));
+    node.kill();
+    assert_eq!(post.clips("1").len(), 0, "its post-roll was not over");
+    // As if it had died between a file and its row, and while it made one.
+    let dir = post.site.path("node/record/.clips");
+    let stray = dir.join("ab").join(format!("{}.mp4", "ab".repeat(32)));
+    std::fs::create_dir_all(stray.parent().expect("has one")).expect("writable");
+    std::fs::write(&stray, "x").expect("writable");
+    std::fs::create_dir(dir.join(".wardwatch-work-dead")).expect("writable");
+    let node = post.run();
+    until("the event has its clip", LONG, || post.clips("complete = 1").len() == 1);
+    assert!(!stray.exists() && !dir.join(".wardwatch-work-dead").exists());
+    let row = post.clips("1").remove(0);
+    let event = post.newest(&row.event);
+    assert_eq!(event.clip.map(|c| c.sha256), Some(row.sha256));
+    assert!(pictures(&row.file).len() > 20);
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn a_long_event_has_a_clip_before_it_is_over() {
+    let post = Post::new();
+    let scene = stimulus::scene_with(&post.site.path(""), 1, Duration::from_secs(70), "null");
+    let shown = SceneCamera::start(&scene, None);
+    post.site.write("cameras.toml", &format!("revision = 1\n{}", camera("ngo-1", &shown.url(), "events", "")));
+    let node = post.run();
+    until("it has one while it goes on", 2 * LONG, || post.clips("complete = 0").len() == 1);
+    let interim = post.clips("complete = 0").remove(0);
+    let event = post.newest(&interim.event);
+    assert_eq!(event.phase, PhaseJson::Updated);
+    assert!(event.clip.is_some_and(|c| !c.complete && c.sha256 == interim.sha256));
+    assert!(pictures(&interim.file).len() > 280, "half a minute");
+    until("and a whole one after it", 2 * LONG, || post.clips("complete = 1").len() == 1);
+    let whole = post.clips("complete = 1").remove(0);
+    let event = post.newest(&whole.event);
+    assert_eq!((event.phase, event.clip.map(|c| c.sha256)), (PhaseJson::Ended, Some(whole.sha256)));
+    assert!(whole.from_ms == interim.from_ms && whole.to_ms > interim.to_ms + 2_000);
     assert_eq!(node.stop(), 0);
 }

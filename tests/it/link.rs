@@ -175,8 +175,8 @@ fn clip(bytes: usize, seed: u8) -> (Vec<u8>, ClipNote) {
 
 /// Puts a clip on the node: its file and a row that wants it delivered.
 fn put(site: &Site, name: &str, content: &[u8], note: &ClipNote) {
-    std::fs::create_dir_all(site.path("node/clips")).expect("writable");
-    std::fs::write(site.path(&format!("node/clips/{name}")), content).expect("writable");
+    std::fs::create_dir_all(site.path("node/record/.clips")).expect("writable");
+    std::fs::write(site.path(&format!("node/record/.clips/{name}")), content).expect("writable");
     let database = site.path("node/node.db");
     if !database.exists() {
         drop(sqlite::open(&database, SCHEMA, SystemClock.now().wall_ms).expect("made"));

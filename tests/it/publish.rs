@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wardwatch::base::ErrorKind;
 use wardwatch::base::types::Phase;
 use wardwatch::centre::store::CentreStore;
@@ -16,6 +15,7 @@ use crate::support::post::{
     CAMERA, Client, Publisher, Running, camera_status, log, new_id, now, open_store, picture, report, topics, until,
     with_picture,
 };
+use crate::support::proxy::{Line, Proxy};
 
 const QUOTA: u64 = 1 << 30;
 
@@ -195,30 +195,6 @@ async fn without_a_centre_rows_stay_and_stopping_does_not_wait() {
     assert_eq!(store.depths().await.expect("readable").pending, 20);
 }
 
-/// Passes bytes from clients to `port` at `bytes_per_second`, as a poor line would, and back at once; returns its port.
-async fn slow_line(port: u16, bytes_per_second: usize) -> u16 {
-    const TICK: Duration = Duration::from_millis(20);
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("binds");
-    let own = listener.local_addr().expect("bound").port();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let broker = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("there");
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_broker, mut to_broker) = broker.into_split();
-            tokio::spawn(async move { tokio::io::copy(&mut from_broker, &mut to_client).await });
-            tokio::spawn(async move {
-                let mut chunk = vec![0; bytes_per_second / 50];
-                let mut ticks = tokio::time::interval(TICK);
-                while let Ok(n @ 1..) = from_client.read(&mut chunk).await {
-                    ticks.tick().await;
-                    to_broker.write_all(&chunk[..n]).await.expect("there");
-                }
-            });
-        }
-    });
-    own
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_slow_line_nothing_is_sent_twice() {
     let (broker, directory) = (Mosquitto::start(""), tempfile::tempdir().expect("dir"));
@@ -236,7 +212,9 @@ async fn on_a_slow_line_nothing_is_sent_twice() {
     }
     // A megabyte takes four seconds; receipts are missed after one.
     let mut mqtt = broker.mqtt();
-    mqtt.port = Some(slow_line(broker.port, 250_000).await);
+    let line = Proxy::start(broker.port);
+    line.set(Line::Slow(250_000));
+    mqtt.port = Some(line.port);
     let publisher = Publisher::start_with(store.clone(), mqtt, Duration::from_secs(1));
     while !ids.is_empty() {
         let (topic, ..) = watch.hear("a picture", |_, _| true).await;

@@ -18,6 +18,11 @@ use crate::support::wait::until;
 const LONG: Duration = Duration::from_secs(60);
 const NO_BROKER: &str = "host = \"127.0.0.1\"\nport = 1\n";
 
+/// A document with the recorded camera, which is away, and `more` of it.
+fn camera_document(more: &str) -> String {
+    format!("revision = 1\n[[camera]]\nid = \"ngo-1\"\n[camera.detect]\nurl = \"rtsp://127.0.0.1:9/x\"\n{more}")
+}
+
 /// A stopped node with recordings.
 struct Archive {
     site: Site,
@@ -29,6 +34,7 @@ impl Archive {
     fn new(recipes: &[Recipe], gaps: &[(i64, i64, GapReason)]) -> Self {
         let site = Site::new();
         let config = site.write("node.toml", &(site.common("none") + &site.node("", NO_BROKER)));
+        site.write("cameras.toml", &camera_document(""));
         let mut rows: Vec<Segment> = recipes.iter().map(|r| r.make(&site.path("node/record"))).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
@@ -153,6 +159,166 @@ fn fsck_finds_what_does_not_agree_and_repairs_what_can_be_repaired() {
     assert!(text.contains("2 problems"), "{text}");
 }
 
+/// H.265 is kept as it is; a copy for players that do not know it has the same pictures at the same times.
+#[test]
+fn a_clip_of_h265_can_be_had_as_h264_with_the_same_times() {
+    let archive =
+        Archive::new(&[Recipe { h264: false, ..Recipe::at(0) }, Recipe { h264: false, ..Recipe::at(10) }], &[]);
+    let range = ["--from", "2025-11-24T23:00:05+07:00", "--to", "2025-11-24T23:00:15+07:00"];
+    let clip = |more: &[&str], name: &str| {
+        let out = archive.site.path(name);
+        let place = ["-o", out.to_str().expect("text")];
+        let (code, text) = archive.run(&[&["clip", "--camera", "ngo-1"], &range[..], &place[..], more].concat());
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains(&sha256(&std::fs::read(&out).expect("written"))), "{text}");
+        out
+    };
+    let (plain, copy) = (clip(&[], "plain.mp4"), clip(&["--h264"], "copy.mp4"));
+    assert_eq!((codec(&plain).as_str(), codec(&copy).as_str()), ("hevc", "h264"));
+    let (before, after) = (pictures(&plain), pictures(&copy));
+    assert_eq!(before.len(), after.len());
+    assert!(before.iter().zip(&after).all(|(a, b)| (a.0 - b.0).abs() < 0.002), "{before:?} {after:?}");
+    let keys: Vec<f64> = after.iter().filter(|p| p.1).map(|p| p.0).collect();
+    assert!(keys.windows(2).all(|k| k[1] - k[0] < 1.05), "a keyframe every second: {keys:?}");
+    // What is H.264 already stays bit for bit.
+    let archive = Archive::new(&[Recipe::at(0)], &[]);
+    let (_, with) = archive.clip("2025-11-24T23:00:02+07:00", "2025-11-24T23:00:06+07:00");
+    std::fs::remove_file(archive.site.path("clip.mp4")).expect("there");
+    let out = archive.site.path("clip.mp4");
+    let args =
+        ["clip", "--camera", "ngo-1", "--from", "2025-11-24T23:00:02+07:00", "--to", "2025-11-24T23:00:06+07:00"];
+    let (_, without) = archive.run(&[&args[..], &["--h264", "-o", out.to_str().expect("text")]].concat());
+    assert_eq!(with, without);
+}
+
+fn codec(path: &std::path::Path) -> String {
+    let out = std::process::Command::new("ffprobe")
+        .args(["-loglevel", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .expect("ffprobe is installed");
+    String::from_utf8_lossy(&out.stdout).trim().to_owned()
+}
+
+const MASK: &str = "[[camera.mask]]\npolygon = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]\n";
+
+#[test]
+fn without_its_masks_there_is_no_clip_of_a_camera() {
+    let archive = Archive::new(&[Recipe::at(0)], &[]);
+    archive.site.write("cameras.toml", &camera_document(MASK));
+    // What was recorded can be joined but not decoded, and so not masked.
+    let sidecar = sidecar_path(&archive.file(0));
+    let text = std::fs::read_to_string(&sidecar).expect("there");
+    let mut bytes = std::fs::read(archive.file(0)).expect("there");
+    let spoilt = text.lines().map(|line| {
+        let Ok(mut f) = serde_json::from_str::<wardwatch::base::types::Fragment>(line) else { return line.to_owned() };
+        let whole = &mut bytes[f.offset as usize..][..f.bytes as usize];
+        let data = whole.windows(4).position(|w| w == b"mdat").expect("there") + 8;
+        whole[data..].fill(0);
+        f.sha256 = sha256(whole);
+        serde_json::to_string(&f).expect("JSON")
+    });
+    let spoilt: Vec<String> = spoilt.collect();
+    std::fs::write(&sidecar, spoilt.join("\n") + "\n").expect("writable");
+    std::fs::write(archive.file(0), bytes).expect("writable");
+    let entries = || std::fs::read_dir(archive.site.path("")).expect("there").flatten().map(|e| e.file_name());
+    let before: std::collections::BTreeSet<_> = entries().collect();
+    let (code, text) = archive.clip("2025-11-24T23:00:02+07:00", "2025-11-24T23:00:06+07:00");
+    assert!(code == Some(1) && text.contains("an encoder failed"), "{text}");
+    assert_eq!(entries().collect::<std::collections::BTreeSet<_>>(), before, "nothing is left behind");
+
+    // Nothing is known of its masks.
+    std::fs::remove_file(archive.site.path("cameras.toml")).expect("there");
+    let (code, text) = archive.clip("2025-11-24T23:00:02+07:00", "2025-11-24T23:00:06+07:00");
+    assert!(code == Some(2) && text.contains("nothing is known of its masks"), "{text}");
+    assert!(!archive.site.path("clip.mp4").exists());
+}
+
+#[test]
+fn what_is_held_stays_until_it_is_released() {
+    use wardwatch::base::Clock;
+    // Older than `keep_days`, not so old that the clock would be doubted.
+    let first = wardwatch::base::clock::SystemClock.now().wall_ms / 1000 * 1000 - 10 * 86_400_000;
+    let recipe = |seconds: i64| Recipe { start_ms: first + seconds * 1000, ..Recipe::default() };
+    let mut archive = Archive::new(&[recipe(0), recipe(20), recipe(40)], &[]);
+    let time = |seconds: i64| jiff::Timestamp::from_millisecond(first + seconds * 1000).expect("in range").to_string();
+    let hold = |archive: &Archive, from: i64, to: i64| {
+        let (from, to) = (time(from), time(to));
+        archive.run(&["hold", "--camera", "ngo-1", "--from", &from, "--to", &to, "--reason", "vụ 17"])
+    };
+    // The node is stopped: the store is free.
+    let (code, text) = hold(&archive, 12, 35);
+    assert_eq!(code, Some(0), "{text}");
+    let missing: Vec<&str> = text.lines().filter(|l| l.starts_with("missing")).collect();
+    assert!(text.contains("1 recordings of") && missing.len() == 2, "before it and after it: {text}");
+    let id = text.split_whitespace().nth(1).expect("an id").to_owned();
+    archive.is_free();
+
+    let broker = Mosquitto::start("");
+    let model = stimulus::model(&archive.site.path("models"));
+    let mqtt = format!("host = \"127.0.0.1\"\nport = {}\n", broker.port);
+    let settings = archive.site.common(&model) + &archive.site.node("", &mqtt) + "[record]\ndisk_floor_mb = 1\n";
+    archive.config = archive.site.write("node.toml", &settings);
+    let paths = || archive.site.rows("node/node.db", "SELECT path FROM segment ORDER BY start_ms").unwrap_or_default();
+    let node = archive.site.run(&archive.config);
+    until("only what is held is left", LONG, || paths() == [vec![archive.rows[1].path.clone()]]);
+    until("the node answers", LONG, || archive.run(&["hold", "--list"]).0 == Some(0));
+    let (_, text) = archive.run(&["hold", "--list"]);
+    assert!(text.contains(&id) && text.contains("vụ 17") && text.lines().count() == 1, "{text}");
+    let (code, text) = hold(&archive, 0, 8);
+    assert!(code == Some(1) && text.contains("too late"), "{text}");
+    let (code, text) = hold(&archive, 100 * 86_400, 101 * 86_400);
+    assert!(code == Some(0) && text.contains("0 recordings") && !text.contains("missing"), "what is to come: {text}");
+    let (code, text) = archive.run(&["hold", "--release", "no-such-hold"]);
+    assert!(code == Some(1) && text.contains("no such hold"), "{text}");
+    assert!(archive.file(1).exists());
+    let (code, text) = archive.run(&["hold", "--release", &id]);
+    assert!(code == Some(0) && text.contains("vụ 17"), "{text}");
+    assert_eq!(node.stop(), 0);
+    let node = archive.site.run(&archive.config);
+    until("its time is over at once", LONG, || paths().is_empty() && !archive.file(1).exists());
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn fsck_knows_clips() {
+    let archive = Archive::new(&[Recipe::at(0)], &[]);
+    let dir = archive.site.path("node/record/.clips");
+    let write = |text: &str, name: &str| {
+        let path = format!("{}/{name}.mp4", &name[..2]);
+        let file = dir.join(&path);
+        std::fs::create_dir_all(file.parent().expect("has one")).expect("writable");
+        std::fs::write(file, text).expect("writable");
+        path
+    };
+    let good = write("pictures", &sha256(b"pictures"));
+    let damaged = write("pixtures", &sha256(b"other pictures"));
+    let unknown = write("nobody's", &sha256(b"nobody's"));
+    std::fs::create_dir(dir.join(".wardwatch-work-x")).expect("writable");
+    let connection = rusqlite::Connection::open(archive.database()).expect("there");
+    for (path, held) in [(&good, 0), (&damaged, 0), (&format!("aa/{}.mp4", "aa".repeat(32)), 1)] {
+        connection
+            .execute(
+                "INSERT INTO clip (camera, path, sha256, bytes, from_ms, to_ms, masked, complete, created_ms, held)
+                 VALUES ('ngo-1', ?1, substr(?1, 4, 64), 8, 0, 1, 0, 1, 0, ?2)",
+                rusqlite::params![path, held],
+            )
+            .expect("writable");
+    }
+    drop(connection);
+    let (code, text) = archive.run(&["fsck"]);
+    assert_eq!(code, Some(1), "{text}");
+    let says = |text: &str, kind: &str, what: &str| text.lines().any(|l| l.starts_with(kind) && l.contains(what));
+    assert!(says(&text, "DAMAGED", &damaged) && says(&text, "no row", &unknown), "{text}");
+    assert!(says(&text, "no file", "HELD") && says(&text, "temporary", ".wardwatch-work-x"), "{text}");
+    assert!(text.contains("3 clips looked at; 4 problems") && dir.join(&unknown).exists(), "{text}");
+    let (code, text) = archive.run(&["fsck", "--repair"]);
+    assert!(code == Some(1) && text.contains("3 mended, 1 left"), "{text}");
+    assert!(!dir.join(&unknown).exists() && dir.join(&good).exists() && dir.join(&damaged).exists());
+    let (_, text) = archive.run(&["fsck"]);
+    assert!(text.contains("2 clips looked at; 1 problems"), "{text}");
+}
+
 #[test]
 fn fsck_does_not_forget_everything_because_a_disk_is_not_mounted() {
     let archive = Archive::new(&[Recipe::at(0)], &[]);
@@ -182,8 +348,6 @@ fn a_node_finds_lost_rows_at_its_start_and_deletes_what_has_had_its_time_but_not
     let site = &archive.site;
     archive.config =
         site.write("node.toml", &(site.common(&model) + &site.node("", &mqtt) + "[record]\ndisk_floor_mb = 1\n"));
-    let camera = "revision = 1\n[[camera]]\nid = \"ngo-1\"\n[camera.detect]\nurl = \"rtsp://127.0.0.1:9/x\"\n";
-    site.write("cameras.toml", camera);
     let paths = |sql: &str| site.rows("node/node.db", sql).unwrap_or_default();
     let node = site.run(&archive.config);
     let kept = [vec![archive.rows[1].path.clone(), "closed".into()], vec![recent.path.clone(), "recovered".into()]];

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use wardwatch::base::geometry::RelativeBox;
 use wardwatch::base::types::{Phantom, Phase, Severity};
 use wardwatch::base::{ErrorKind, Stamp};
-use wardwatch::store::{Body, MAX_UNANSWERED, Row, SCHEMA, Settings, Store, sqlite};
+use wardwatch::store::{Body, MAX_UNANSWERED, Row, Settings, Store};
 use wardwatch::wire::event::{Event, PhaseJson};
 use wardwatch::wire::receipt::Receipt;
 
@@ -56,11 +56,11 @@ struct Model {
     clock: Stamp,
 }
 
-async fn pending(store: &Store, at: Stamp) -> Vec<Row> {
+pub async fn pending(store: &Store, at: Stamp) -> Vec<Row> {
     store.next_batch(10_000, usize::MAX, at).await.expect("readable")
 }
 
-fn parsed(row: &Row) -> Option<Event> {
+pub fn parsed(row: &Row) -> Option<Event> {
     match &row.body {
         Body::Event(json) => Some(serde_json::from_slice(json).expect("event JSON")),
         Body::Snapshot { .. } => None,
@@ -272,38 +272,6 @@ async fn unsent_updates_and_pictures_give_way_to_newer_ones_and_sent_ones_stay()
 }
 
 #[tokio::test]
-async fn pictures_beyond_the_quota_go_oldest_first_and_their_events_say_so() {
-    let directory = tempfile::tempdir().expect("dir");
-    let (store, _) = open_store(directory.path(), 2500);
-    let ids = [new_id(), new_id(), new_id()];
-    for id in &ids {
-        let snapshot = picture(1000);
-        store
-            .commit(with_picture(report(id, Phase::Started), &snapshot), Some(snapshot), now())
-            .await
-            .expect("commits");
-    }
-    assert_eq!(store.depths().await.expect("readable").snapshot_bytes, 2000);
-    let rows = pending(&store, now()).await;
-    let first: Vec<_> = rows.iter().filter(|r| r.event == ids[0]).filter_map(parsed).collect();
-    assert_eq!(first.len(), 2, "its start and the loss");
-    assert!(first[0].snapshot.is_some() && first[1].snapshot.is_none());
-    assert_eq!(first[1].phase, PhaseJson::Updated);
-    // The worker does not know and still names the picture: the store does.
-    let lost = first[0].snapshot.clone().expect("named");
-    let mut goes_on = report(&ids[0], Phase::Updated);
-    goes_on.snapshot = Some(wardwatch::base::types::SnapshotInfo {
-        sha256: lost.sha256,
-        bytes: lost.bytes,
-        width: lost.width,
-        height: lost.height,
-    });
-    store.commit(goes_on, None, now()).await.expect("commits");
-    let last = pending(&store, now()).await.iter().filter(|r| r.event == ids[0]).filter_map(parsed).next_back();
-    assert_eq!(last.expect("there").snapshot, None);
-}
-
-#[tokio::test]
 async fn a_picture_that_is_not_what_its_hash_says_is_left_out_and_the_event_stays() {
     let directory = tempfile::tempdir().expect("dir");
     let (store, _) = open_store(directory.path(), QUOTA);
@@ -482,53 +450,22 @@ async fn a_second_process_is_refused() {
     assert_eq!(e.kind(), ErrorKind::Unavailable);
 }
 
-#[test]
-fn an_upgraded_database_equals_a_fresh_one() {
-    for (name, schema, first) in [
-        ("node", SCHEMA, include_str!("../fixtures/node-schema-1.sql")),
-        ("centre", wardwatch::centre::store::sqlite::SCHEMA, include_str!("../fixtures/centre-schema-1.sql")),
-    ] {
-        let directory = tempfile::tempdir().expect("dir");
-        let old = directory.path().join("old.db");
-        let connection = rusqlite::Connection::open(&old).expect("opens");
-        connection.execute_batch(first).expect("version 1");
-        connection.pragma_update(None, "user_version", 1).expect("set");
-        drop(connection);
-        let upgraded = sqlite::open(&old, schema, 0).expect("upgrades");
-        let fresh = sqlite::open(&directory.path().join("new.db"), schema, 0).expect("opens");
-        assert_eq!(
-            sqlite::shape(&upgraded.connection).expect("readable"),
-            sqlite::shape(&fresh.connection).expect("readable"),
-            "{name}: schema.sql changed without a step in UPGRADES"
-        );
-    }
-}
-
-#[test]
-fn a_database_of_a_newer_version_is_left_alone() {
-    let directory = tempfile::tempdir().expect("dir");
-    let path = directory.path().join("node.db");
-    let opened = sqlite::open(&path, SCHEMA, 0).expect("opens");
-    opened.connection.pragma_update(None, "user_version", 99).expect("set");
-    drop(opened);
-    let e = sqlite::open(&path, SCHEMA, 0).err().expect("refused");
-    assert_eq!(e.kind(), ErrorKind::Config);
-    assert!(path.exists());
-}
-
-#[test]
-fn two_steps_lead_from_the_first_version_to_the_third() {
-    let directory = tempfile::tempdir().expect("dir");
-    let path = directory.path().join("a.db");
-    let v1 = sqlite::Schema { fresh: "CREATE TABLE a (x INTEGER) STRICT;", upgrades: &[] };
-    drop(sqlite::open(&path, v1, 0).expect("opens"));
-    let v3 = sqlite::Schema {
-        fresh: "CREATE TABLE a (x INTEGER) STRICT; CREATE TABLE b (y INTEGER) STRICT; CREATE INDEX b_y ON b (y);",
-        upgrades: &["CREATE TABLE b (y INTEGER) STRICT;", "CREATE INDEX b_y ON b (y);"],
-    };
-    let upgraded = sqlite::open(&path, v3, 0).expect("upgrades");
-    let fresh = sqlite::open(&directory.path().join("b.db"), v3, 0).expect("opens");
-    assert_eq!(sqlite::shape(&upgraded.connection).expect("ok"), sqlite::shape(&fresh.connection).expect("ok"));
+#[tokio::test]
+async fn a_lock_of_another_program_is_a_trouble_that_passes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _) = open_store(&directory.path().join("node"), QUOTA);
+    store.heartbeat().await.expect("nobody else is there");
+    let lock = rusqlite::Connection::open(directory.path().join("node/node.db")).expect("opens");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    let first = report(&new_id(), Phase::Started);
+    // Not `Unavailable`, the end of the store's thread: that does not pass.
+    let refused = store.commit(first.clone(), None, now()).await.expect_err("it is locked");
+    assert_eq!(refused.kind(), ErrorKind::Timeout, "{refused}");
+    assert_eq!(store.heartbeat().await.expect_err("locked").kind(), ErrorKind::Timeout);
+    store.depths().await.expect("reading goes on");
+    lock.execute_batch("ROLLBACK").expect("unlocked");
+    store.commit(first, None, now()).await.expect("the same is taken now");
+    assert_eq!(pending(&store, now()).await.len(), 1);
 }
 
 #[tokio::test]

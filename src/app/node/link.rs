@@ -53,7 +53,7 @@ impl Uplink {
         clock: Arc<dyn Clock>,
     ) -> Option<JoinHandle<()>> {
         let config = node.link.clone()?;
-        let (state_dir, clips) = (node.state_dir.clone(), node.state_dir.join("clips"));
+        let (state_dir, clips) = (node.state_dir.clone(), node.record.clips_dir());
         Some(tokio::spawn(Self { config, state_dir, clips, store, publish, clock }.run()))
     }
 

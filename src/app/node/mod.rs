@@ -4,6 +4,7 @@
 //! drains for at most five seconds, the store closes.
 
 pub mod clips;
+mod control;
 mod dump;
 mod fleet;
 mod link;
@@ -25,9 +26,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use super::camera::load_cameras;
+use super::watchdog::follow;
 use super::{Shutdown, boot_id, join, stopped, thread};
 use crate::base::clock::SystemClock;
-use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::base::{Clock, Error, ErrorKind, Pulse, Result};
 use crate::config::{CamerasDocument, DetectConfig, MqttConfig, NodeConfig, WardwatchConfig};
 use crate::link::observe;
 use crate::publish;
@@ -57,6 +59,15 @@ pub struct NodeOptions {
     /// The wardwatch binary, for workers.
     pub program: PathBuf,
     pub metrics: PrometheusHandle,
+    pub vitals: Vitals,
+}
+
+/// What the node beats to show that it is alive, about `every`.
+pub struct Vitals {
+    pub every: Duration,
+    pub main: Pulse,
+    pub store: Pulse,
+    pub publisher: Pulse,
 }
 
 /// Runs a node until `shutdown`; `reload` fires when the cameras document is to be read again.
@@ -65,7 +76,7 @@ pub struct NodeOptions {
 /// Before anything runs: a wrong document, a port in use, a state directory that cannot be used. Later faults are
 /// logged, shown and retried.
 pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shutdown: Shutdown) -> Result<()> {
-    let NodeOptions { site, node, mqtt, program, metrics } = options;
+    let NodeOptions { site, node, mqtt, program, metrics, vitals } = options;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut document = load_cameras(&node.cameras, &site.detect)?;
     let listener = observe::bind(node.listen, "node").await?;
@@ -79,8 +90,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let telling = tokio::spawn(system.clone().run(system_stopped));
 
     // Before recording: its workers are given what the document says, and clips must know it by then.
-    let clips = Clips::ready(&node, program.clone(), store.clone(), clock.clone(), false).await;
-    clips.apply(&document).await?;
+    let clips = Clips::ready(&node, program.clone(), store.clone(), clock.clone(), &document).await?;
 
     let shelf = Shelf::ready(&node, store.clone(), clock.clone(), system.clone()).await;
 
@@ -89,25 +99,22 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (publish_stop, publish_stopped) = watch::channel(false);
     let mut publishing = tokio::spawn(publish::run(
         mqtt,
-        publish::Settings {
-            topics: NodeTopics::new(&site.ward, &node.name),
-            boot_id: origin.boot_id.clone(),
-            timezone: origin.timezone.clone(),
-            receipt_timeout: Duration::from_secs(node.receipt_timeout_seconds),
-            jitter_seed: clock.now().mono.as_nanos() as u64,
-        },
+        publish_settings(&node, &origin, clock.as_ref()),
         publish::Wiring {
             store: store.clone(),
             cameras: board,
             health,
             clock: clock.clone(),
+            pulse: vitals.publisher,
             shutdown: publish_stopped,
         },
     ));
 
     let recordings = Recordings::new(store.clone(), node.record.dir.clone(), system.clone());
     recordings.begin(&document).await;
-    let sink = Sink::new(store.clone(), recordings, clips.clone(), system, clock.clone(), origin, statuses);
+    let clipping = clips.start(&document);
+    let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
+    let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
         let sink = sink.clone();
@@ -118,14 +125,19 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let serving = tokio::spawn(door);
 
     let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
-    let (clips_stop, clips_stopped) = watch::channel(false);
-    let clipping = tokio::spawn(clips.clone().run(clips_stopped));
     let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
+    let living = store.clone();
+    let living = tokio::spawn(follow(vitals.store, vitals.every, move || {
+        let store = living.clone();
+        async move { store.heartbeat().await }
+    }));
+    let mut pulse = tokio::time::interval(vitals.every);
     let mut published = None;
     loop {
         tokio::select! {
+            _ = pulse.tick() => vitals.main.beat(),
             () = stopped(&mut shutdown) => break,
             // It ends before it is told to only when it cannot go on; the next start checks the store.
             ended = &mut publishing => {
@@ -138,8 +150,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     break;
                 }
                 if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
-                    if let Err(e) = clips.apply(&newer).await {
-                        tracing::error!("the cameras document is not applied, its masks cannot be kept: {e}");
+                    if !clipping.apply(&newer).await {
                         continue;
                     }
                     fleet.apply(&newer);
@@ -151,11 +162,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     }
 
     fleet.stop().await;
-    // What is not made yet is made after the next start.
-    clips_stop.send_replace(true);
-    clipping.await.unwrap_or_else(|e| tracing::error!("making clips failed: {e}"));
-    drop(clips);
-    [Some(pruning), Some(retaining), delivering].into_iter().flatten().for_each(|task| task.abort());
+    clipping.stop().await;
+    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), delivering];
+    others.into_iter().flatten().for_each(|task| task.abort());
     system_stop.send_replace(true);
     if let Err(e) = telling.await {
         tracing::error!("telling of the node itself failed: {e}");
@@ -234,6 +243,16 @@ fn origin(site: &WardwatchConfig, node: &NodeConfig, clock: &dyn Clock) -> Resul
     let timezone = TimeZone::get(&site.timezone)
         .map_err(|e| Error::new(ErrorKind::Config, format!("`{}` is not a time zone", site.timezone)).source(e))?;
     Ok(Origin { ward: site.ward.clone(), node: node.name.clone(), boot_id: boot_id(clock.now()), timezone })
+}
+
+fn publish_settings(node: &NodeConfig, origin: &Origin, clock: &dyn Clock) -> publish::Settings {
+    publish::Settings {
+        topics: NodeTopics::new(&origin.ward, &node.name),
+        boot_id: origin.boot_id.clone(),
+        timezone: origin.timezone.clone(),
+        receipt_timeout: Duration::from_secs(node.receipt_timeout_seconds),
+        jitter_seed: clock.now().mono.as_nanos() as u64,
+    }
 }
 
 fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: PathBuf, sink: Sink) -> Result<Fleet> {

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::super::watchdog::PRIVATE;
 use super::dump::Dump;
 use super::sink::Sink;
 use super::vigil::{Hang, Input, Vigil};
@@ -128,7 +129,11 @@ impl WorkerProcess {
             return Err(Error::io("an old worker socket cannot be removed", path, e));
         }
         let listener = UnixListener::bind(path).map_err(|e| Error::io("a worker's socket cannot be made", path, e))?;
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        for name in PRIVATE {
+            command.env_remove(name);
+        }
+        let mut child = command
             .arg("worker")
             .arg("--socket")
             .arg(path)

@@ -87,6 +87,11 @@ impl SqliteStore {
         let (handle, writer) = thread::pair(database);
         Ok((Self { handle }, writer, opened.quarantined))
     }
+
+    /// Whether the thread answers and could commit. Errors: `Timeout` when something else keeps the database locked.
+    pub async fn heartbeat(&self) -> Result<()> {
+        self.handle.call(|db| shared::heartbeat(&mut db.connection)).await
+    }
 }
 
 impl CentreStore for SqliteStore {

@@ -1,14 +1,17 @@
 //! Helpers of the integration tests, one file a concern.
 
 pub mod broker;
+pub mod browser;
 pub mod disk;
 pub mod inject;
 pub mod onnx;
 pub mod post;
+pub mod proxy;
 pub mod rtsp;
 pub mod s3;
 pub mod segments;
 pub mod site;
 pub mod stimulus;
 pub mod torn;
+pub mod trace;
 pub mod wait;

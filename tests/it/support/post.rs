@@ -137,6 +137,7 @@ impl Publisher {
         let (health_sender, health) = watch::channel(Health::default());
         let (shutdown, stop) = watch::channel(false);
         let wiring = publish::Wiring {
+            pulse: Default::default(),
             store: store.clone(),
             cameras: camera_statuses,
             health: health_sender,

@@ -43,6 +43,12 @@ impl Site {
         Self { dir, node_port: free_port(), centre_port: free_port() }
     }
 
+    /// Leaves the directory where it is, for a look after a failure of the fault suite.
+    #[allow(dead_code)]
+    pub fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -85,19 +91,17 @@ impl Site {
     }
 
     pub fn run_with(&self, config: &Path, environment: &[(&str, &str)]) -> Process {
+        let mut command = wardwatch();
+        command.arg("run").arg("--config").arg(config).env_remove("RUST_LOG").envs(environment.iter().copied());
+        self.start(command, config)
+    }
+
+    /// Starts `command`, which runs the file `config`.
+    pub fn start(&self, mut command: Command, config: &Path) -> Process {
         let log = config.with_extension("log");
         let file = std::fs::File::options().create(true).append(true).open(&log).expect("writable");
-        let child = wardwatch()
-            .arg("run")
-            .arg("--config")
-            .arg(config)
-            .env_remove("RUST_LOG")
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .expect("the binary is built");
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().expect("the binary is built");
         Process { child: Some(child), log }
     }
 

@@ -37,14 +37,19 @@ pub fn model(dir: &Path) -> String {
 
 /// Makes the scene with `walks` walks as an H.264 file of 10 frames a second with a keyframe every second.
 pub fn scene(dir: &Path, walks: u32) -> PathBuf {
+    scene_with(dir, walks, WALK, "null")
+}
+
+/// [`scene`] with walks of another length, and what an ffmpeg filter adds to the picture.
+pub fn scene_with(dir: &Path, walks: u32, walk: Duration, filter: &str) -> PathBuf {
     let path = dir.join("scene.mp4");
-    let (lead, walk, period) = (LEAD.as_secs(), WALK.as_secs(), (WALK + PAUSE).as_secs());
+    let (lead, walk, period) = (LEAD.as_secs(), walk.as_secs(), (walk + PAUSE).as_secs());
     let length = lead + u64::from(walks) * period;
     // The figure is a little wider than one column, so that one column is always wholly bright.
     let figure = format!(
         "color=black:size=320x240:rate=10:duration={length}[yard];color=white:size=44x160:rate=10[figure];\
          [yard][figure]overlay=x='mod(t-{lead},{period})/{walk}*276':y=40:shortest=1:\
-         enable='gte(t,{lead})*lt(mod(t-{lead},{period}),{walk})'"
+         enable='gte(t,{lead})*lt(mod(t-{lead},{period}),{walk})',{filter}"
     );
     let made = Command::new("ffmpeg")
         .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-f", "lavfi", "-i", &figure])

@@ -5,7 +5,7 @@
 //! that dies between leaves a file without a row, which goes at the next start, and an event without a clip, which gets
 //! one then. What a camera had masked when it was recorded is burned in; without that there is no clip.
 
-mod keep;
+pub(in crate::app) mod keep;
 mod plan;
 
 use std::collections::HashMap;
@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::{Shutdown, stopped, transcode};
 use crate::base::telemetry as names;
@@ -78,6 +78,7 @@ struct Inner {
     record: RecordConfig,
     /// The wardwatch binary, for encoding.
     program: PathBuf,
+    database: PathBuf,
     sandbox: Sandbox,
     /// Whether the centre is to have the clips of events.
     deliver: bool,
@@ -100,22 +101,25 @@ struct Draft {
 }
 
 impl Clips {
-    /// The clips of a node, with what a run that was cut off left behind cleared away. `deliver`: the centre is to have
-    /// those of events.
+    /// The clips of a node that has `document`, with what a run that was cut off left behind cleared away.
+    ///
+    /// # Errors
+    /// When the store cannot keep the document's masks.
     pub async fn ready(
         node: &NodeConfig,
         program: PathBuf,
         store: Store,
         clock: Arc<dyn Clock>,
-        deliver: bool,
-    ) -> Self {
+        document: &CamerasDocument,
+    ) -> Result<Self> {
         let clips = Self(Arc::new(Inner {
             store,
             clock,
             record: node.record.clone(),
             program,
+            database: node.state_dir.join("node.db"),
             sandbox: node.sandbox,
-            deliver,
+            deliver: node.link.is_some(),
             wanted: Mutex::default(),
             planner: Mutex::default(),
             news: Notify::new(),
@@ -123,17 +127,27 @@ impl Clips {
             encoding: Semaphore::new(1),
             shelf: tokio::sync::Mutex::default(),
         }));
-        if let Err(e) = keep::look_over(&clips, &node.state_dir.join("node.db")).await {
+        if let Err(e) = keep::look_over(&clips).await {
             tracing::error!("clips and their index were not compared: {e}");
         }
-        clips
+        clips.apply(document).await?;
+        Ok(clips)
+    }
+
+    /// Makes the clips of events from now on, and deletes what has had its time.
+    pub fn start(&self, document: &CamerasDocument) -> Running {
+        let (policies, kept) = watch::channel(keep::policies(document));
+        let (stop, stopped) = watch::channel(false);
+        let making = tokio::spawn(self.clone().run(stopped));
+        let keeping = tokio::spawn(keep::retain(self.clone(), kept));
+        Running { clips: self.clone(), policies, stop, making, keeping }
     }
 
     /// Takes over a cameras document, before its cameras are given to workers.
     ///
     /// # Errors
     /// When the store cannot keep its masks: until it can, clips show what the document before had covered, too.
-    pub async fn apply(&self, document: &CamerasDocument) -> Result<()> {
+    async fn apply(&self, document: &CamerasDocument) -> Result<()> {
         let records =
             |c: &&crate::config::Camera| c.recording.mode != RecordingMode::Off && c.sharing >= Sharing::EventsOnly;
         let wanted = document.cameras.iter().filter(records).map(|c| {
@@ -150,10 +164,9 @@ impl Clips {
 
     /// An event as it was committed. Returns at once.
     pub fn reported(&self, report: &EventReport) {
-        if let Some(roll) = self.roll(report) {
-            self.planner().reported(report, roll);
-            self.0.news.notify_one();
-        }
+        let roll = self.roll(report);
+        self.planner().reported(report, roll);
+        self.0.news.notify_one();
     }
 
     /// Looks in the database for events that ended without their worker, or in an earlier run.
@@ -185,7 +198,7 @@ impl Clips {
     }
 
     /// Makes the clips of events until the node stops. What is being made then is made after the next start.
-    pub async fn run(self, mut shutdown: Shutdown) {
+    async fn run(self, mut shutdown: Shutdown) {
         self.look_again().await;
         let mut again = tokio::time::interval(LOOK_AGAIN);
         again.tick().await;
@@ -362,6 +375,40 @@ impl Clips {
         let (dir, sha256) = (self.0.record.clips_dir(), info.sha256.clone());
         let path = blocking(move || clips::place(&dir, &file, &sha256)).await?;
         Ok((NewClip { camera: camera.clone(), command, path, info, deliver }, work))
+    }
+}
+
+/// The two tasks at work.
+pub struct Running {
+    clips: Clips,
+    policies: watch::Sender<keep::Policies>,
+    stop: watch::Sender<bool>,
+    making: JoinHandle<()>,
+    keeping: JoinHandle<()>,
+}
+
+impl Running {
+    /// Takes over a cameras document before its cameras are given to workers; false when it must not be applied.
+    pub async fn apply(&self, document: &CamerasDocument) -> bool {
+        if let Err(e) = self.clips.apply(document).await {
+            tracing::error!("the cameras document is not applied, its masks cannot be kept: {e}");
+            return false;
+        }
+        self.policies.send_replace(keep::policies(document));
+        true
+    }
+
+    /// Ends both. What is not made yet is made after the next start.
+    pub async fn stop(self) {
+        self.keeping.abort();
+        self.stop.send_replace(true);
+        for ended in [self.making.await, self.keeping.await] {
+            if let Err(e) = ended
+                && !e.is_cancelled()
+            {
+                tracing::error!("work on clips failed: {e}");
+            }
+        }
     }
 }
 

@@ -74,8 +74,13 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    /// An event as its camera's worker reports it.
-    pub(super) fn reported(&mut self, report: &EventReport, roll: Roll) {
+    /// An event as its camera's worker reports it; without a `roll` its camera's events get no clips any more, and one that
+    /// is known already gets its last.
+    pub(super) fn reported(&mut self, report: &EventReport, roll: Option<Roll>) {
+        if roll.is_none() && !self.wishes.contains_key(&report.id) {
+            return;
+        }
+        let roll = roll.unwrap_or_default();
         let Some(wish) = self.wish(report, roll) else { return };
         if report.phase == Phase::Ended && wish.to_ms.is_none() {
             let (to_ms, ended) = end(report, roll);
@@ -222,14 +227,14 @@ mod tests {
     #[test]
     fn an_event_gets_its_clip_when_its_post_roll_is_over_and_only_one() {
         let mut planner = Planner::default();
-        planner.reported(&report(100, None), Roll::default());
-        planner.reported(&report(100, Some(108)), Roll::default());
+        planner.reported(&report(100, None), Some(Roll::default()));
+        planner.reported(&report(100, Some(108)), Some(Roll::default()));
         assert_eq!((planner.step(at(117)), planner.next()), (vec![], Some(Duration::from_secs(118))));
         let job = one(&mut planner, 118);
         assert_eq!(span(&job), (95, 118, true));
         assert_eq!(planner.step(at(119)), [], "it is being made");
         assert_eq!(planner.ended(&job, Ended::Made, at(120)), Next::Fine);
-        planner.reported(&report(100, Some(108)), Roll::default());
+        planner.reported(&report(100, Some(108)), Some(Roll::default()));
         planner.found(&report(100, Some(108)), Roll::default(), at(121));
         assert_eq!((planner.step(at(500)), planner.next()), (vec![], None));
     }
@@ -237,7 +242,7 @@ mod tests {
     #[test]
     fn a_long_event_gets_interim_clips_ever_more_rarely_and_then_a_whole_one() {
         let mut planner = Planner::default();
-        planner.reported(&report(1000, None), Roll::default());
+        planner.reported(&report(1000, None), Some(Roll::default()));
         let mut ages = Vec::new();
         for now in 1000..2000 {
             for job in planner.step(at(now)) {
@@ -247,16 +252,29 @@ mod tests {
             }
         }
         assert_eq!(ages, [30, 90, 180, 360, 720]);
-        planner.reported(&report(1000, Some(1995)), Roll::default());
+        planner.reported(&report(1000, Some(1995)), Some(Roll::default()));
         assert_eq!(span(&one(&mut planner, 2005)), (995, 2005, true));
+    }
+
+    #[test]
+    fn an_event_whose_camera_is_taken_out_gets_its_last_clip_and_no_more() {
+        let mut planner = Planner::default();
+        planner.reported(&report(0, None), None);
+        assert_eq!(planner.next(), None, "it is not wanted");
+        planner.reported(&report(0, None), Some(Roll::default()));
+        planner.reported(&report(0, Some(4)), None);
+        let job = one(&mut planner, 14);
+        assert_eq!(span(&job), (-5, 14, true));
+        planner.ended(&job, Ended::Made, at(15));
+        assert_eq!(planner.next(), None);
     }
 
     #[test]
     fn an_interim_clip_at_work_does_not_lose_the_last_one() {
         let mut planner = Planner::default();
-        planner.reported(&report(0, None), Roll::default());
+        planner.reported(&report(0, None), Some(Roll::default()));
         let interim = one(&mut planner, 30);
-        planner.reported(&report(0, Some(29)), Roll::default());
+        planner.reported(&report(0, Some(29)), Some(Roll::default()));
         assert_eq!(planner.step(at(40)), []);
         planner.ended(&interim, Ended::Made, at(41));
         assert_eq!(span(&one(&mut planner, 41)), (-5, 39, true));
@@ -265,8 +283,8 @@ mod tests {
     #[test]
     fn a_failure_is_tried_again_a_few_times_and_nothing_recorded_is_not() {
         let mut planner = Planner::default();
-        planner.reported(&report(0, None), Roll::default());
-        planner.reported(&report(0, Some(10)), Roll::default());
+        planner.reported(&report(0, None), Some(Roll::default()));
+        planner.reported(&report(0, Some(10)), Some(Roll::default()));
         let mut now = 20;
         for expected in [Next::Again, Next::Again, Next::Again, Next::GivenUp] {
             let job = one(&mut planner, now);
@@ -275,7 +293,7 @@ mod tests {
         }
         assert_eq!(planner.next(), None);
         let mut planner = Planner::default();
-        planner.reported(&report(0, Some(10)), Roll::default());
+        planner.reported(&report(0, Some(10)), Some(Roll::default()));
         let job = one(&mut planner, 20);
         assert_eq!(planner.ended(&job, Ended::Nothing, at(20)), Next::Fine);
         assert_eq!(planner.next(), None);

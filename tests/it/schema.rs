@@ -1,0 +1,53 @@
+//! The node's schema: however a database got to this version, it is the same.
+
+use wardwatch::base::ErrorKind;
+use wardwatch::store::{SCHEMA, sqlite};
+
+#[test]
+fn an_upgraded_database_equals_a_fresh_one() {
+    for (name, schema, first) in [
+        ("node", SCHEMA, include_str!("../fixtures/node-schema-1.sql")),
+        ("centre", wardwatch::centre::store::sqlite::SCHEMA, include_str!("../fixtures/centre-schema-1.sql")),
+    ] {
+        let directory = tempfile::tempdir().expect("dir");
+        let old = directory.path().join("old.db");
+        let connection = rusqlite::Connection::open(&old).expect("opens");
+        connection.execute_batch(first).expect("version 1");
+        connection.pragma_update(None, "user_version", 1).expect("set");
+        drop(connection);
+        let upgraded = sqlite::open(&old, schema, 0).expect("upgrades");
+        let fresh = sqlite::open(&directory.path().join("new.db"), schema, 0).expect("opens");
+        assert_eq!(
+            sqlite::shape(&upgraded.connection).expect("readable"),
+            sqlite::shape(&fresh.connection).expect("readable"),
+            "{name}: schema.sql changed without a step in UPGRADES"
+        );
+    }
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_left_alone() {
+    let directory = tempfile::tempdir().expect("dir");
+    let path = directory.path().join("node.db");
+    let opened = sqlite::open(&path, SCHEMA, 0).expect("opens");
+    opened.connection.pragma_update(None, "user_version", 99).expect("set");
+    drop(opened);
+    let e = sqlite::open(&path, SCHEMA, 0).err().expect("refused");
+    assert_eq!(e.kind(), ErrorKind::Config);
+    assert!(path.exists());
+}
+
+#[test]
+fn two_steps_lead_from_the_first_version_to_the_third() {
+    let directory = tempfile::tempdir().expect("dir");
+    let path = directory.path().join("a.db");
+    let v1 = sqlite::Schema { fresh: "CREATE TABLE a (x INTEGER) STRICT;", upgrades: &[] };
+    drop(sqlite::open(&path, v1, 0).expect("opens"));
+    let v3 = sqlite::Schema {
+        fresh: "CREATE TABLE a (x INTEGER) STRICT; CREATE TABLE b (y INTEGER) STRICT; CREATE INDEX b_y ON b (y);",
+        upgrades: &["CREATE TABLE b (y INTEGER) STRICT;", "CREATE INDEX b_y ON b (y);"],
+    };
+    let upgraded = sqlite::open(&path, v3, 0).expect("upgrades");
+    let fresh = sqlite::open(&directory.path().join("b.db"), v3, 0).expect("opens");
+    assert_eq!(sqlite::shape(&upgraded.connection).expect("ok"), sqlite::shape(&fresh.connection).expect("ok"));
+}
