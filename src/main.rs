@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 use wardwatch::app;
 use wardwatch::app::replay::command::ReplayCommand;
 use wardwatch::base::{Error, ErrorKind, Result};
-use wardwatch::centre::control::Question;
 use wardwatch::config::Transport;
 
 const EXAMPLES: &str = "Examples:
@@ -272,8 +271,8 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Ask(asked) => {
             app::telemetry::init(Some("warn"))?;
-            let (config, question) = asked.question();
-            app::ask::run(&config, question, &mut std::io::stdout()).map(done)
+            let done = app::ask::run(asked.command(), &mut std::io::stdout())?;
+            Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Transcode => {
             app::telemetry::init(Some("warn"))?;
@@ -304,56 +303,89 @@ fn password_from(name: &str) -> Result<String> {
 }
 
 /// What a node can be asked. A node that is away is asked when it comes back, for seven days.
-#[derive(clap::Subcommand)]
+#[derive(Subcommand)]
 enum AskCommand {
-    /// Keeps what a camera recorded until it is released
+    /// Has a clip made of what a camera recorded, at most an hour, and delivered to the centre
+    Clip {
+        #[command(flatten)]
+        range: AskRange,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
+    },
+    /// Keeps what a camera recorded, or will, until it is released
     Hold {
-        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
-        config: PathBuf,
-        #[arg(long, value_name = "NAME")]
-        node: String,
-        #[arg(long, value_name = "ID")]
-        camera: wardwatch::base::types::CameraId,
-        /// RFC 3339
-        #[arg(long, value_name = "TIME")]
-        from: String,
-        /// RFC 3339
-        #[arg(long, value_name = "TIME")]
-        to: String,
-        /// Why; kept at the centre and on the node
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-        /// Who asks
-        #[arg(long, value_name = "NAME", default_value = "")]
-        issuer: String,
+        #[command(flatten)]
+        range: AskRange,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
     },
     /// Ends a hold
     Release {
         /// The hold's id, as `ask hold` printed it
         id: String,
-        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
-        config: PathBuf,
-        /// Who asks
-        #[arg(long, value_name = "NAME", default_value = "")]
-        issuer: String,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
     },
-    /// Says how it stands: pending, held, too_late, released, failed
+    /// Shows how one command stands, or the last fifty
     Status {
-        /// The id that `ask hold` or `ask release` printed
-        id: String,
-        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
-        config: PathBuf,
+        /// The id that was printed
+        id: Option<String>,
+        #[command(flatten)]
+        how: AskHow,
     },
 }
 
+#[derive(clap::Args)]
+struct AskRange {
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    #[arg(long, value_name = "ID")]
+    camera: wardwatch::base::types::CameraId,
+    /// RFC 3339, or "dd/MM/yyyy HH:mm:ss" by the site's clock
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// RFC 3339, or "dd/MM/yyyy HH:mm:ss" by the site's clock
+    #[arg(long, value_name = "TIME")]
+    to: String,
+}
+
+#[derive(clap::Args)]
+struct AskWhy {
+    /// Why; kept at the centre and on the node
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who asks; the user of this machine is noted in any case
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct AskHow {
+    #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+    config: PathBuf,
+    /// Wait so long for the answer, and for a clip until it is here; exit code 1 when it was not done
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "600")]
+    wait: Option<u64>,
+}
+
 impl AskCommand {
-    fn question(self) -> (PathBuf, Question) {
-        match self {
-            Self::Hold { config, node, camera, from, to, reason, issuer } => {
-                (config, Question::Hold { node, camera, from, to, reason, issuer })
-            }
-            Self::Release { id, config, issuer } => (config, Question::Release { id, issuer }),
-            Self::Status { id, config } => (config, Question::Status { id }),
-        }
+    fn command(self) -> app::ask::AskCommand {
+        use app::ask::{Range, What, Why};
+        let range = |r: AskRange| Range { node: r.node, camera: r.camera, from: r.from, to: r.to };
+        let why = |w: AskWhy| Why { reason: w.reason, issuer: w.issuer };
+        let (what, how) = match self {
+            Self::Clip { range: r, why: w, how } => (What::Clip { range: range(r), why: why(w) }, how),
+            Self::Hold { range: r, why: w, how } => (What::Hold { range: range(r), why: why(w) }, how),
+            Self::Release { id, why: w, how } => (What::Release { hold: id, why: why(w) }, how),
+            Self::Status { id, how } => (What::Status { id }, how),
+        };
+        let wait = how.wait.map(std::time::Duration::from_secs);
+        app::ask::AskCommand { config: how.config, what, wait }
     }
 }

@@ -8,18 +8,20 @@ use uuid::Uuid;
 
 use super::api::{CODE_LIFE_MS, digest, new_code, normal};
 use super::store::{Asked, CommandStore, LinkStore};
-use crate::base::types::{CameraId, is_name};
+use crate::base::types::is_name;
 use crate::base::{Error, ErrorKind, Result};
-use crate::wire::command::{Ask, Command, SCHEMA};
+use crate::wire::command::{Ask, Command, MAX_LIFE_MS, SCHEMA};
 use crate::wire::event::rfc3339;
+use crate::wire::topic::is_event_id;
 
 /// The socket's name in the centre's `state_dir`.
 pub const SOCKET: &str = "control.sock";
-/// The longest line either side takes, in bytes.
+/// The longest question, in bytes.
 pub const MAX_LINE: u64 = 16 << 10;
-
-/// A node that is away for longer than this is not asked any more.
-const COMMAND_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
+/// The longest reply, in bytes.
+pub const MAX_REPLY: u64 = 2 << 20;
+/// Commands in one list.
+const LIST: usize = 50;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +29,10 @@ const COMMAND_LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
 pub enum Question {
     /// A one-time code with which `node` may enrol.
     EnrolCode { node: String },
-    /// To keep what a camera recorded.
-    Hold { node: String, camera: CameraId, from: String, to: String, reason: String, issuer: String },
-    /// To end the hold `id`.
-    Release { id: String, issuer: String },
-    /// How the command `id` stands.
-    Status { id: String },
+    /// To have something done by `node`; a release needs none, its hold has one.
+    Order { node: Option<String>, what: Ask, reason: String, issuer: String },
+    /// How the command `id` stands, or the last ones.
+    Status { id: Option<String> },
 }
 
 /// What came of it.
@@ -44,9 +44,9 @@ pub enum Reply {
         code: String,
         expires_ms: i64,
     },
+    /// Newest first.
     Asked {
-        id: String,
-        how: Asked,
+        commands: Vec<Asked>,
     },
     Failed {
         message: String,
@@ -68,49 +68,79 @@ pub async fn answer<S: LinkStore + CommandStore>(store: &S, line: &str, now_ms: 
 pub async fn reply<S: LinkStore + CommandStore>(store: &S, question: Question, now_ms: i64) -> Result<Reply> {
     match question {
         Question::EnrolCode { node } => {
-            if !is_name(&node) || node == "centre" {
-                return Err(Error::new(ErrorKind::Invalid, format!("`{}` is not a node's name", node.escape_debug()))
-                    .hint("give the [node] name of the node's own configuration"));
-            }
+            check_node(&node)?;
             let code = new_code()?;
             let expires_ms = now_ms + CODE_LIFE_MS;
             store.offer_code(node, digest(&normal(&code)), expires_ms).await?;
             Ok(Reply::EnrolCode { code, expires_ms })
         }
-        Question::Hold { node, camera, from, to, reason, issuer } => {
-            order(store, node, issuer, Ask::Hold { camera, from, to, reason }, now_ms).await
+        Question::Order { node, what, reason, issuer } => {
+            let node = match &what {
+                Ask::Release { hold } => node_of(store, hold, node).await?,
+                _ => node.ok_or_else(|| Error::new(ErrorKind::Invalid, "no node is named"))?,
+            };
+            order(store, node, what, reason, issuer, now_ms).await
         }
-        Question::Release { id, issuer } => {
-            let node = asked(store, &id).await?.node;
-            order(store, node, issuer, Ask::Release { hold: id }, now_ms).await
-        }
-        Question::Status { id } => {
-            let how = asked(store, &id).await?;
-            Ok(Reply::Asked { id, how })
-        }
+        Question::Status { id: Some(id) } => Ok(Reply::Asked { commands: vec![asked(store, &id).await?] }),
+        Question::Status { id: None } => Ok(Reply::Asked { commands: store.all_asked(LIST).await? }),
     }
 }
 
-async fn order<S: CommandStore>(store: &S, node: String, issuer: String, ask: Ask, now_ms: i64) -> Result<Reply> {
-    if !is_name(&node) || node == "centre" {
-        return Err(Error::new(ErrorKind::Invalid, format!("`{}` is not a node's name", node.escape_debug())));
+fn check_node(node: &str) -> Result<()> {
+    if is_name(node) && node != "centre" {
+        return Ok(());
     }
+    Err(Error::new(ErrorKind::Invalid, format!("`{}` is not a node's name", node.escape_debug()))
+        .hint("give the [node] name of the node's own configuration"))
+}
+
+/// The node of a hold that can be released.
+async fn node_of<S: CommandStore>(store: &S, hold: &str, named: Option<String>) -> Result<String> {
+    let asked = asked(store, hold).await?;
+    let invalid = |what: String| Err(Error::new(ErrorKind::Invalid, what));
+    match asked.hold.as_deref() {
+        None => invalid(format!("{hold} is a {} and no hold", asked.command.ask.kind())),
+        // `failed` may be of a command that expired while the node did it.
+        Some("pending" | "held" | "failed") if named.as_ref().is_none_or(|n| *n == asked.node) => Ok(asked.node),
+        Some("pending" | "held" | "failed") => invalid(format!("{hold} is a hold of {}", asked.node)),
+        Some(state) => invalid(format!("nothing is held by {hold}: it is {state}")),
+    }
+}
+
+async fn order<S: CommandStore>(
+    store: &S,
+    node: String,
+    ask: Ask,
+    reason: String,
+    issuer: String,
+    now_ms: i64,
+) -> Result<Reply> {
+    check_node(&node)?;
     let id = Uuid::now_v7().to_string();
     let command = Command {
         schema: SCHEMA.to_owned(),
         id: id.clone(),
         issuer,
+        reason,
         issued_at: rfc3339(now_ms, &TimeZone::UTC),
-        expires_at: rfc3339(now_ms + COMMAND_LIFE_MS, &TimeZone::UTC),
+        expires_at: rfc3339(now_ms + MAX_LIFE_MS, &TimeZone::UTC),
         ask,
     };
     command.check()?;
+    if matches!(command.ask, Ask::Clip { .. })
+        && let Some((_, _, to_ms)) = command.ask.range()?
+        && to_ms > now_ms
+    {
+        return Err(Error::new(ErrorKind::Invalid, "the range of a clip must be over"));
+    }
     store.order(node, command).await?;
-    let how = asked(store, &id).await?;
-    Ok(Reply::Asked { id, how })
+    Ok(Reply::Asked { commands: vec![asked(store, &id).await?] })
 }
 
 async fn asked<S: CommandStore>(store: &S, id: &str) -> Result<Asked> {
     let none = || Error::new(ErrorKind::NotFound, format!("nothing was asked under `{}`", id.escape_debug()));
+    if !is_event_id(id) {
+        return Err(none());
+    }
     store.asked(id.to_owned()).await?.ok_or_else(none)
 }

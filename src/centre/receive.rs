@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 
+use super::errands::Errands;
 use super::message::{Reason, understand};
 use super::store::{CentreStore, CommandStore, Item, Outcome};
 use super::{Health, Notice, notice};
@@ -35,9 +36,8 @@ const HELD: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 /// A connection that lived this long worked: the next one is made at once. One that yields to another centre does not.
 const WORKED: Duration = Duration::from_secs(5);
-/// How often commands that wait are looked for, and when one without an answer is sent again.
+/// How often commands that wait are looked for.
 const ASK: Duration = Duration::from_secs(1);
-const ASK_AGAIN: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What does not change while it runs.
@@ -126,8 +126,7 @@ struct Session<'a, L: Link, S> {
     /// When the first of `items` came, and when they are committed.
     gathering: Option<(Instant, Instant)>,
     log: OncePerMinute,
-    /// When commands were sent that have no answer.
-    asked: HashMap<String, Stamp>,
+    errands: Errands,
 }
 
 impl<'a, L: Link, S: CentreStore + CommandStore> Session<'a, L, S> {
@@ -141,7 +140,7 @@ impl<'a, L: Link, S: CentreStore + CommandStore> Session<'a, L, S> {
             acks: Vec::new(),
             gathering: None,
             log,
-            asked: HashMap::new(),
+            errands: Errands::default(),
         }
     }
 
@@ -175,7 +174,10 @@ impl<'a, L: Link, S: CentreStore + CommandStore> Session<'a, L, S> {
                 tracing::info!("listening to the nodes of the ward");
             }
             Signal::Acked { refused: Some(refusal), .. } => {
-                tracing::error!(reason = refusal.reason, "the broker refuses a receipt; check its access list");
+                tracing::error!(
+                    reason = refusal.reason,
+                    "the broker refuses a receipt or a command; check its access list"
+                );
             }
             Signal::Acked { .. } => {}
             Signal::Arrived(arrived) => self.arrived(arrived).await?,
@@ -325,14 +327,9 @@ impl<'a, L: Link, S: CentreStore + CommandStore> Session<'a, L, S> {
     async fn ask(&mut self) -> Result<()> {
         let now = self.wiring.clock.now();
         let Ok(pending) = self.wiring.store.pending(now.wall_ms).await else { return Ok(()) };
-        self.asked.retain(|id, at| now.since(*at) < ASK_AGAIN && pending.iter().any(|p| p.id == *id));
-        for command in pending {
-            if self.asked.contains_key(&command.id) {
-                continue;
-            }
+        for command in self.errands.step(pending, now) {
             let topic = NodeTopics::new(&self.settings.ward, &command.node).command();
             self.link.publish(Message { topic, payload: command.body.into(), ..Default::default() }, 0)?;
-            self.asked.insert(command.id, now);
         }
         Ok(())
     }

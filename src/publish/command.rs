@@ -1,65 +1,77 @@
-//! Does what the centre asks: looks whether it was done before, does it, keeps the answer, then gives it. Between doing
-//! and keeping a power cut may come; whatever is asked here can be done twice.
+//! The desk for commands within a connection: reads what comes, hands sound commands to whoever does them, gives back
+//! answers to be published. It waits for nobody: a command that finds the tray full is let go of, the centre asks again.
 
-use crate::base::{Error, ErrorKind, Result, Stamp, telemetry};
-use crate::store::Store;
-use crate::store::hold::{Hold, Holding};
-use crate::wire::command::{ANSWER_SCHEMA, Answer, AnswerState, Ask, Command, HoldState};
-use crate::wire::event::parse_rfc3339;
+use std::time::Duration;
 
-/// The answer to `command`, as JSON.
-///
-/// # Errors
-/// The store's: nothing is answered then, and the centre asks again.
-pub(super) async fn obey(store: &Store, command: Command, now: Stamp) -> Result<String> {
-    if let Some(answer) = store.command_answer(command.id.clone()).await? {
-        return Ok(answer);
+use tokio::sync::mpsc;
+
+use crate::base::{Stamp, telemetry};
+use crate::wire::command::{Answer, AnswerState, Command, Heard, hear};
+
+/// Commands that wait to be looked at, and answers that wait to be published.
+const TRAY: usize = 64;
+/// What a stranger sends is told of so often.
+const TELL: Duration = Duration::from_secs(60);
+
+/// The connection's side.
+pub struct Desk {
+    orders: mpsc::Sender<Command>,
+    pub(super) answers: mpsc::Receiver<String>,
+    told: Option<Stamp>,
+}
+
+/// The side of whoever does commands.
+pub struct Office {
+    pub orders: mpsc::Receiver<Command>,
+    /// JSON. Only offered, never waited for: an answer is kept, and the centre asks again.
+    pub answers: mpsc::Sender<String>,
+}
+
+/// A desk and its office.
+pub fn desk() -> (Desk, Office) {
+    let (orders, from_desk) = mpsc::channel(TRAY);
+    let (to_desk, answers) = mpsc::channel(TRAY);
+    (Desk { orders, answers, told: None }, Office { orders: from_desk, answers: to_desk })
+}
+
+/// Counts what became of a command.
+pub fn count(state: &'static str) {
+    metrics::counter!(telemetry::COMMANDS, "state" => state).increment(1);
+}
+
+impl Desk {
+    /// A desk behind which nobody works.
+    pub fn closed() -> Self {
+        desk().0
     }
-    let expires_ms = parse_rfc3339(&command.expires_at)?;
-    let body = json(&command)?;
-    let (id, kind) = (command.id.clone(), command.ask.kind());
-    store.take_command(id.clone(), kind, body, expires_ms, now.wall_ms).await?;
-    let (state, detail, hold) = if now.wall_ms >= expires_ms {
-        (AnswerState::Expired, "it came after it had expired".to_owned(), None)
-    } else {
-        match perform(store, command, now).await {
-            Ok((hold, detail)) => (AnswerState::Done, detail, Some(hold)),
-            Err(e) if matches!(e.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => {
-                (AnswerState::Failed, e.to_string().chars().take(200).collect(), None)
+
+    /// Takes a message of the command topic; gives an answer that needs no work.
+    pub(super) fn take(&mut self, payload: &[u8], retained: bool, now: Stamp) -> Option<String> {
+        match hear(payload) {
+            // A retained one would come at every start, from whoever left it there.
+            _ if retained => self.complain("a retained command", now),
+            Heard::Noise => self.complain("it is none", now),
+            Heard::Strange { id, why } => {
+                count(AnswerState::Refused.as_str());
+                self.complain(&why, now);
+                return Answer::new(id, AnswerState::Refused, why).to_json().ok();
             }
-            Err(e) => return Err(e),
-        }
-    };
-    metrics::counter!(telemetry::COMMANDS, "state" => state.as_str()).increment(1);
-    tracing::info!(id, kind, state = state.as_str(), detail, "the centre asked");
-    let answer = json(&Answer { schema: ANSWER_SCHEMA.to_owned(), id: id.clone(), state, detail, hold })?;
-    store.answer_command(id, answer.clone()).await?;
-    Ok(answer)
-}
-
-async fn perform(store: &Store, command: Command, now: Stamp) -> Result<(HoldState, String)> {
-    match command.ask {
-        Ask::Hold { camera, from, to, reason } => {
-            let (from_ms, to_ms) = (parse_rfc3339(&from)?, parse_rfc3339(&to)?);
-            let hold = Hold { id: command.id, camera, from_ms, to_ms, reason, issuer: command.issuer };
-            Ok(match store.hold(hold, now).await? {
-                Holding::Held { segments, gaps, clips } => (
-                    HoldState::Held,
-                    format!("{} segments, {clips} clips, {} known gaps in the range", segments.len(), gaps.len()),
-                ),
-                Holding::TooLate { gaps } => {
-                    (HoldState::TooLate, format!("nothing of the range is left; {} known gaps in it", gaps.len()))
+            Heard::Command(command) => {
+                if self.orders.try_send(*command).is_err() {
+                    count("put_off");
                 }
-            })
+                return None;
+            }
         }
-        Ask::Release { hold } => Ok(match store.release(hold).await? {
-            Some(_) => (HoldState::Released, "it may leave again".to_owned()),
-            None => (HoldState::Released, "there was no such hold".to_owned()),
-        }),
+        count("malformed");
+        None
     }
-}
 
-fn json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|e| Error::new(ErrorKind::Internal, "a command cannot be written as JSON").source(e))
+    fn complain(&mut self, why: &str, now: Stamp) {
+        if self.told.is_none_or(|at| now.since(at) >= TELL) {
+            let why: String = why.chars().take(200).flat_map(char::escape_debug).collect();
+            tracing::warn!(why, "a command was not taken (said once a minute)");
+            self.told = Some(now);
+        }
+    }
 }

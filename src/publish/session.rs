@@ -12,7 +12,6 @@ use super::presence::{CameraBoard, Verdict, judge};
 use super::{DRAIN, RETRY_PARKED, Settings, TICK, Wiring, own_status, show_depths, stopping};
 use crate::base::{Error, ErrorKind, Result, telemetry};
 use crate::store::{Body, Row};
-use crate::wire::command;
 use crate::wire::receipt::{self, Receipt};
 use crate::wire::status::{PeerState, PeerStatus};
 
@@ -114,6 +113,7 @@ impl<'a, L: Link> Session<'a, L> {
                     show_depths(self.wiring).await?;
                 }
                 _ = retry_parked.tick() => drop(self.wiring.store.retry_parked().await?),
+                Some(answer) = self.wiring.desk.answers.recv(), if self.statuses < STATUSES => self.answer(answer)?,
                 () = stopping(&mut shutdown) => return self.drain().await,
             }
         }
@@ -144,7 +144,7 @@ impl<'a, L: Link> Session<'a, L> {
             Signal::Acked { token, refused } if token >= STATUS => {
                 self.statuses = self.statuses.saturating_sub(1);
                 if let Some(Refusal { reason, .. }) = refused {
-                    tracing::error!(reason, "a status message was refused; check the broker's access list");
+                    tracing::error!(reason, "a status message or answer was refused; check the broker's access list");
                 }
             }
             Signal::Acked { token, refused } => {
@@ -165,7 +165,10 @@ impl<'a, L: Link> Session<'a, L> {
                 Err(error) => tracing::warn!(%error, "a receipt was ignored"),
             }
         } else if arrived.topic == topics.command() {
-            self.command(&arrived.payload, arrived.retained).await?;
+            let now = self.wiring.clock.now();
+            let answer = self.wiring.desk.take(&arrived.payload, arrived.retained, now);
+            // One too many is not told; the centre asks again.
+            answer.filter(|_| self.statuses < STATUSES).map_or(Ok(()), |answer| self.answer(answer))?;
         } else if arrived.topic == topics.centre_status() {
             if let Ok(status) = serde_json::from_slice::<PeerStatus>(&arrived.payload) {
                 let online = status.state == PeerState::Online;
@@ -199,32 +202,11 @@ impl<'a, L: Link> Session<'a, L> {
         Ok(None)
     }
 
-    /// Does a command and answers. What cannot be done now is not answered: the centre asks again.
-    async fn command(&mut self, payload: &[u8], retained: bool) -> Result<()> {
-        let refuse = || metrics::counter!(telemetry::COMMANDS, "state" => "refused").increment(1);
-        if retained || self.statuses >= STATUSES {
-            refuse();
-            return Ok(());
-        }
-        let now = self.wiring.clock.now();
-        let answered = match command::parse(payload) {
-            Ok(command) => super::command::obey(&self.wiring.store, command, now).await,
-            Err(e) => Err(e),
-        };
-        match answered {
-            Ok(answer) => {
-                let topic = self.settings.topics.answer();
-                self.link.publish(Message { topic, payload: answer.into(), ..Default::default() }, STATUS)?;
-                self.statuses += 1;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::Corrupt => Err(error),
-            Err(error) => {
-                refuse();
-                tracing::warn!(%error, "a command was not taken");
-                Ok(())
-            }
-        }
+    fn answer(&mut self, answer: String) -> Result<()> {
+        let topic = self.settings.topics.answer();
+        self.link.publish(Message { topic, payload: answer.into(), ..Default::default() }, STATUS)?;
+        self.statuses += 1;
+        Ok(())
     }
 
     async fn receipt(&mut self, receipt: Receipt) -> Result<()> {

@@ -5,7 +5,7 @@
 
 mod ballast;
 pub mod clip;
-mod command;
+pub mod command;
 mod commit;
 pub mod delivery;
 pub mod hold;

@@ -317,6 +317,10 @@ impl CommandStore for Full {
     async fn asked(&self, id: String) -> Result<Option<Asked>> {
         self.store.asked(id).await
     }
+
+    async fn all_asked(&self, limit: usize) -> Result<Vec<Asked>> {
+        self.store.all_asked(limit).await
+    }
 }
 
 impl CentreStore for Full {

@@ -3,6 +3,7 @@
 mod support;
 
 mod ask;
+mod ask_clip;
 mod broker;
 mod camera;
 mod centre;

@@ -8,6 +8,7 @@ mod control;
 mod dump;
 mod fleet;
 mod link;
+mod orders;
 mod process;
 mod recordings;
 mod shelf;
@@ -42,6 +43,7 @@ use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
 use link::Uplink;
+use orders::Orders;
 use process::WorkerProcess;
 use recordings::Recordings;
 use shelf::Shelf;
@@ -97,6 +99,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
+    let (desk, office) = publish::command::desk();
     let mut publishing = tokio::spawn(publish::run(
         mqtt,
         publish_settings(&node, &origin, clock.as_ref()),
@@ -106,6 +109,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
             health,
             clock: clock.clone(),
             pulse: vitals.publisher,
+            desk,
             shutdown: publish_stopped,
         },
     ));
@@ -114,6 +118,16 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     recordings.begin(&document).await;
     let clipping = clips.start(&document);
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
+    let (shares, cameras) = watch::channel(orders::shared(&document));
+    let asked = Orders {
+        store: store.clone(),
+        clips: clips.clone(),
+        clock: clock.clone(),
+        timezone: origin.timezone.clone(),
+        link: node.link.is_some(),
+        cameras,
+    };
+    let obeying = tokio::spawn(asked.run(office));
     let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
@@ -153,6 +167,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     if !clipping.apply(&newer).await {
                         continue;
                     }
+                    shares.send_replace(orders::shared(&newer));
                     fleet.apply(&newer);
                     policies.send_replace(shelf::policies(&newer));
                     document = newer;
@@ -163,7 +178,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     fleet.stop().await;
     clipping.stop().await;
-    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), delivering];
+    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), Some(obeying), delivering];
     others.into_iter().flatten().for_each(|task| task.abort());
     system_stop.send_replace(true);
     if let Err(e) = telling.await {

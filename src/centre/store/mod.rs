@@ -176,6 +176,8 @@ pub trait LinkStore: Clone + Send + Sync + 'static {
 pub struct Pending {
     pub id: String,
     pub node: String,
+    /// What the node is in now: its run and its connection.
+    pub life: String,
     /// JSON.
     pub body: String,
 }
@@ -184,24 +186,35 @@ pub struct Pending {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     pub node: String,
-    pub kind: String,
-    /// `pending`, `answered` or `expired`.
+    pub command: Command,
+    /// UTC milliseconds.
+    pub issued_ms: i64,
+    /// UTC milliseconds.
+    pub expires_ms: i64,
+    /// `pending`, `done`, `failed`, `refused` or `expired`.
     pub state: String,
-    /// Empty, or how it ended.
-    pub answer: String,
-    pub detail: String,
-    /// Of a hold: how it stands; otherwise empty.
-    pub hold: String,
+    pub answer: Option<Answer>,
+    /// UTC milliseconds.
+    pub answered_ms: Option<i64>,
+    /// Of a hold: `pending`, `held`, `too_late`, `released` or `failed`.
+    pub hold: Option<String>,
+    /// SHA-256 of the clip, once it is here.
+    pub delivered: Option<String>,
 }
 
 /// What the centre asks of its nodes.
 pub trait CommandStore: Clone + Send + Sync + 'static {
     /// Keeps a checked command for `node`, to be sent until it is answered or expires.
+    ///
+    /// Errors: `NotFound` for a node that never was here, `Unavailable` when too many commands wait for it.
     fn order(&self, node: String, command: Command) -> impl Future<Output = Result<()>> + Send;
 
-    /// Commands to be sent now, at most 64; ends those that have expired.
+    /// Commands to be sent now, a few of each node that is there; ends those that have expired.
     fn pending(&self, now_ms: i64) -> impl Future<Output = Result<Vec<Pending>>> + Send;
 
     /// How a command stands.
     fn asked(&self, id: String) -> impl Future<Output = Result<Option<Asked>>> + Send;
+
+    /// The last commands, newest first.
+    fn all_asked(&self, limit: usize) -> impl Future<Output = Result<Vec<Asked>>> + Send;
 }

@@ -172,7 +172,12 @@ impl CommandStore for SqliteStore {
     }
 
     async fn asked(&self, id: String) -> Result<Option<Asked>> {
-        self.handle.call(move |db| command::asked(&db.connection, &id)).await
+        Ok(self.handle.call(move |db| command::asked(&db.connection, "c.id = ?1", [&id])).await?.pop())
+    }
+
+    async fn all_asked(&self, limit: usize) -> Result<Vec<Asked>> {
+        let wanted = "1 ORDER BY c.issued_ms DESC, c.id DESC LIMIT ?1";
+        self.handle.call(move |db| command::asked(&db.connection, wanted, [limit as i64])).await
     }
 }
 
