@@ -19,6 +19,7 @@ const EXAMPLES: &str = "Examples:
   wardwatch clip --camera ngo-12-dau --from 2026-11-24T02:10:00+07:00 --to 2026-11-24T02:12:00+07:00 -o out.mp4
   wardwatch fsck --config wardwatch.toml    do recordings, their index and their hashes agree?
   wardwatch enrol-code --node node-2        at the centre: a code with which a node may deliver clips
+  wardwatch ask status                      at the centre: what was asked of nodes, by whom, and what came of it
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
 Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";
@@ -184,7 +185,7 @@ enum Command {
         #[arg(long, value_name = "CODE")]
         code: String,
     },
-    /// At the centre: asks a node to keep recordings, to let them go, or how that stands
+    /// At the centre: has a node deliver a clip, keep recordings or let them go, and shows what came of it
     #[command(subcommand)]
     Ask(AskCommand),
     /// Started by the node, never by a person

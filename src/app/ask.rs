@@ -132,7 +132,7 @@ fn question(what: What, timezone: &TimeZone) -> Result<Question> {
 fn time(argument: &str, text: &str, timezone: &TimeZone) -> Result<String> {
     let at = text.parse::<Timestamp>().ok().or_else(|| {
         let local = DateTime::strptime(TIME, text).ok()?;
-        Some(timezone.to_ambiguous_timestamp(local).compatible().ok()?)
+        timezone.to_ambiguous_timestamp(local).compatible().ok()
     });
     let at = at.ok_or_else(|| {
         Error::new(ErrorKind::Config, format!("{argument}: `{}` is no time", text.escape_debug()))

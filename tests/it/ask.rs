@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::command::keeps_to;
 use crate::support::broker::Mosquitto;
 use crate::support::site::{Process, Site, get, metric, wardwatch};
 use crate::support::stimulus::{self, SceneCamera};
@@ -154,7 +155,9 @@ impl Post {
             child.try_wait().expect("it is ours").is_some()
         });
         let output = child.wait_with_output().expect("it ended");
-        serde_json::from_slice(&output.stdout).expect("an answer")
+        let answer = serde_json::from_slice(&output.stdout).expect("an answer");
+        assert!(keeps_to("answer.schema.json", &answer), "{answer}");
+        answer
     }
 }
 
@@ -218,6 +221,10 @@ fn what_is_there_is_held_until_it_is_released_and_what_is_gone_is_too_late() {
     assert!(list.lines().all(|l| l.contains("an (local:") || l.contains("case 7 is closed")), "{list}");
     let audit = "SELECT COUNT(*) FROM command WHERE issuer <> '' AND reason <> '' AND answered_ms IS NOT NULL";
     assert_eq!(post.site.number("centre/centre.db", audit), Some(5));
+    for row in post.site.rows("centre/centre.db", "SELECT body, answer FROM command").expect("readable") {
+        let [sent, answered] = [0, 1].map(|n| serde_json::from_str(&row[n]).expect("JSON"));
+        assert!(keeps_to("command.schema.json", &sent) && keeps_to("answer.schema.json", &answered), "{row:?}");
+    }
     assert_eq!((node.stop(), centre.stop()), (0, 0));
 }
 

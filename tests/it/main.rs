@@ -9,6 +9,7 @@ mod camera;
 mod centre;
 mod chaos;
 mod clip;
+mod command;
 mod config;
 mod demo;
 mod detect;

@@ -118,16 +118,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     recordings.begin(&document).await;
     let clipping = clips.start(&document);
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
-    let (shares, cameras) = watch::channel(orders::shared(&document));
-    let asked = Orders {
-        store: store.clone(),
-        clips: clips.clone(),
-        clock: clock.clone(),
-        timezone: origin.timezone.clone(),
-        link: node.link.is_some(),
-        cameras,
-    };
-    let obeying = tokio::spawn(asked.run(office));
+    let obeying = Orders::start(&node, &origin, store.clone(), clips.clone(), clock.clone(), &document, office);
     let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let readiness: observe::Readiness = {
@@ -142,11 +133,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
-    let living = store.clone();
-    let living = tokio::spawn(follow(vitals.store, vitals.every, move || {
-        let store = living.clone();
-        async move { store.heartbeat().await }
-    }));
+    let living = tokio::spawn(alive(vitals.store, vitals.every, store.clone()));
     let mut pulse = tokio::time::interval(vitals.every);
     let mut published = None;
     loop {
@@ -167,7 +154,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     if !clipping.apply(&newer).await {
                         continue;
                     }
-                    shares.send_replace(orders::shared(&newer));
+                    obeying.apply(&newer);
                     fleet.apply(&newer);
                     policies.send_replace(shelf::policies(&newer));
                     document = newer;
@@ -178,7 +165,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     fleet.stop().await;
     clipping.stop().await;
-    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), Some(obeying), delivering];
+    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), Some(obeying.task), delivering];
     others.into_iter().flatten().for_each(|task| task.abort());
     system_stop.send_replace(true);
     if let Err(e) = telling.await {
@@ -230,6 +217,15 @@ async fn open_store(
         system.tell(&Moment::DatabaseRebuilt { aside, salvaged: opened.salvaged });
     }
     Ok((store, writer, system))
+}
+
+/// Beats while the store can commit.
+async fn alive(pulse: Pulse, every: Duration, store: Store) {
+    follow(pulse, every, move || {
+        let store = store.clone();
+        async move { store.heartbeat().await }
+    })
+    .await;
 }
 
 /// Forgets, once an hour, events that the centre has had for long enough.

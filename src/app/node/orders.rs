@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::clips::Clips;
 use crate::base::types::{CameraId, ClipInfo};
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp};
-use crate::config::{CamerasDocument, Sharing};
+use crate::config::{CamerasDocument, NodeConfig, Sharing};
 use crate::publish::command::{Office, count};
 use crate::record::clip::{ClipReport, Hole, Request, uncovered};
 use crate::store::Store;
 use crate::store::command::Kept;
 use crate::store::hold::{Hold, Holding};
 use crate::wire::command::{Answer, AnswerState, Ask, Command, HoldState, MissingJson, SKEW_MS};
-use crate::wire::event::{ClipJson, rfc3339};
+use crate::wire::event::{ClipJson, Origin, rfc3339};
 
 /// Clips that may wait; the centre asks again for more.
 const QUEUE: usize = 16;
@@ -30,23 +30,35 @@ const TRIES: u32 = 3;
 const SOON_MS: i64 = 5_000;
 
 /// What each camera's owner shares; the cameras of the document in force.
-pub(super) type Shared = HashMap<CameraId, Sharing>;
+type Shared = HashMap<CameraId, Sharing>;
 
-/// Of a document.
-pub(super) fn shared(document: &CamerasDocument) -> Shared {
+fn shared(document: &CamerasDocument) -> Shared {
     document.cameras.iter().map(|c| (c.id.clone(), c.sharing)).collect()
 }
 
 /// Cloneable; what an order needs.
 #[derive(Clone)]
 pub(super) struct Orders {
-    pub(super) store: Store,
-    pub(super) clips: Clips,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) timezone: TimeZone,
+    store: Store,
+    clips: Clips,
+    clock: Arc<dyn Clock>,
+    timezone: TimeZone,
     /// Clips can be delivered.
-    pub(super) link: bool,
-    pub(super) cameras: watch::Receiver<Shared>,
+    link: bool,
+    cameras: watch::Receiver<Shared>,
+}
+
+/// At work.
+pub(super) struct Obeying {
+    cameras: watch::Sender<Shared>,
+    pub(super) task: JoinHandle<()>,
+}
+
+impl Obeying {
+    /// Takes over a cameras document.
+    pub(super) fn apply(&self, document: &CamerasDocument) {
+        self.cameras.send_replace(shared(document));
+    }
 }
 
 /// What becomes of an order now.
@@ -58,8 +70,24 @@ enum Course {
 }
 
 impl Orders {
+    /// Does what comes through `office` from now on.
+    pub(super) fn start(
+        node: &NodeConfig,
+        origin: &Origin,
+        store: Store,
+        clips: Clips,
+        clock: Arc<dyn Clock>,
+        document: &CamerasDocument,
+        office: Office,
+    ) -> Obeying {
+        let (shares, cameras) = watch::channel(shared(document));
+        let timezone = origin.timezone.clone();
+        let orders = Self { store, clips, clock, timezone, link: node.link.is_some(), cameras };
+        Obeying { cameras: shares, task: tokio::spawn(orders.run(office)) }
+    }
+
     /// Does orders until the publisher is gone, or until it is aborted: what is being made then is asked for again.
-    pub(super) async fn run(self, office: Office) {
+    async fn run(self, office: Office) {
         let Office { mut orders, answers } = office;
         let mut waiting: VecDeque<Command> = VecDeque::new();
         let mut at_work: Option<Command> = None;
