@@ -371,7 +371,7 @@ struct AskHow {
     #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
     config: PathBuf,
     /// Wait so long for the answer, and for a clip until it is here; exit code 1 when it was not done
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "600")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "600")]
     wait: Option<u64>,
 }
 

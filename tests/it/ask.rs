@@ -203,7 +203,7 @@ fn what_is_there_is_held_until_it_is_released_and_what_is_gone_is_too_late() {
     assert_eq!((kept.len(), kept[0][0].as_str(), kept[0][1].as_str()), (1, there.as_str(), "case 7"));
     assert!(kept[0][2].starts_with("an (local:"), "{}", kept[0][2]);
 
-    let (release, state, _) = post.ask(&["release", &there, "--reason", "case 7 is closed", "--wait", "60"]);
+    let (release, state, _) = post.ask(&["release", &there, "--reason", "case 7 is closed", "--wait=60"]);
     assert_eq!(state, "done");
     post.becomes(&there, "released");
     assert_eq!(held(), Some(0), "it may leave");
@@ -291,6 +291,23 @@ fn a_release_that_overtakes_its_hold_has_the_last_word() {
     let answer = post.told(&hold(FIRST));
     assert_eq!((&answer["state"], &answer["hold"]), (&"done".into(), &"released".into()));
     assert_eq!(post.on_node("SELECT COUNT(*) + (SELECT SUM(held) FROM clip) FROM hold"), Some(0));
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn what_the_store_cannot_keep_is_not_answered_and_comes_again() {
+    let post = Post::new();
+    let node = post.node();
+    post.clip();
+    let connection = rusqlite::Connection::open(post.site.path("node/node.db")).expect("opens");
+    connection.busy_timeout(LONG).expect("set");
+    connection.execute_batch("BEGIN IMMEDIATE").expect("nobody else may write");
+    post.publish(&hold(FIRST), &["-l"]);
+    until("it is put off", LONG, || post.commands("put_off") == 1.0);
+    assert_eq!(post.commands("refused") + post.commands("done"), 0.0);
+    connection.execute_batch("COMMIT").expect("over");
+    assert_eq!(post.on_node("SELECT COUNT(*) FROM hold"), Some(0));
+    assert_eq!(post.told(&hold(FIRST))["hold"], "held");
     assert_eq!(node.stop(), 0);
 }
 

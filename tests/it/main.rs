@@ -10,6 +10,7 @@ mod centre;
 mod chaos;
 mod clip;
 mod command;
+mod command_store;
 mod config;
 mod demo;
 mod detect;

@@ -24,7 +24,7 @@ use crate::wire::event::{ClipJson, Origin, rfc3339};
 
 /// Clips that may wait; the centre asks again for more.
 const QUEUE: usize = 16;
-/// A clip that fails for its own reasons is given up after so many tries.
+/// A clip that fails for its own reasons, or takes far too long, is given up after so many tries.
 const TRIES: u32 = 3;
 /// A range that ends so soon is waited for: clocks differ a little.
 const SOON_MS: i64 = 5_000;
@@ -210,7 +210,7 @@ impl Orders {
             Err(e) => e,
         };
         match error.kind() {
-            ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Corrupt => return Err(error),
+            ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Corrupt => return Err(error),
             ErrorKind::NotFound => {}
             _ => {
                 if tries.len() > 10 * QUEUE {
