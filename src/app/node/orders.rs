@@ -154,9 +154,9 @@ impl Orders {
                 self.store.obey_release(command.clone(), hold.clone(), now, tell).await
             }
             Ask::Hold { .. } => {
-                let Some((camera, from_ms, to_ms)) = command.ask.range()? else { return Ok(Course::Clip) };
+                let Request { camera, from_ms, to_ms } = request(command)?;
                 let (reason, issuer) = (command.reason.clone(), command.issuer.clone());
-                let hold = Hold { id: id.clone(), camera: camera.clone(), from_ms, to_ms, reason, issuer };
+                let hold = Hold { id: id.clone(), camera, from_ms, to_ms, reason, issuer };
                 let timezone = self.timezone.clone();
                 let tell = move |kept| held(id, kept, (from_ms, to_ms.min(now.wall_ms)), &timezone);
                 self.store.obey_hold(command.clone(), hold, now, tell).await
