@@ -19,6 +19,7 @@ const EXAMPLES: &str = "Examples:
   wardwatch clip --camera ngo-12-dau --from 2026-11-24T02:10:00+07:00 --to 2026-11-24T02:12:00+07:00 -o out.mp4
   wardwatch fsck --config wardwatch.toml    do recordings, their index and their hashes agree?
   wardwatch enrol-code --node node-2        at the centre: a code with which a node may deliver clips
+  wardwatch ask status                      at the centre: what was asked of nodes, by whom, and what came of it
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
 Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";
@@ -200,6 +201,9 @@ enum Command {
         #[arg(long, value_name = "CODE")]
         code: String,
     },
+    /// At the centre: has a node deliver a clip, keep recordings or let them go, and shows what came of it
+    #[command(subcommand)]
+    Ask(AskCommand),
     /// Started by the node, never by a person
     #[command(hide = true)]
     Worker {
@@ -287,6 +291,11 @@ fn run(command: Command) -> Result<ExitCode> {
             let written = app::tracks::write_tracks(&config, &camera, &from, &to, &mut std::io::stdout())?;
             Ok(if written > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
+        Command::Ask(asked) => {
+            app::telemetry::init(Some("warn"))?;
+            let done = app::ask::run(asked.command(), &mut std::io::stdout())?;
+            Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
         Command::Transcode => {
             app::telemetry::init(Some("warn"))?;
             app::transcode::run().map(done)
@@ -313,4 +322,92 @@ fn program() -> Result<PathBuf> {
 fn password_from(name: &str) -> Result<String> {
     std::env::var(name)
         .map_err(|_| Error::new(ErrorKind::Config, format!("the environment variable {name} is not set")))
+}
+
+/// What a node can be asked. A node that is away is asked when it comes back, for seven days.
+#[derive(Subcommand)]
+enum AskCommand {
+    /// Has a clip made of what a camera recorded, at most an hour, and delivered to the centre
+    Clip {
+        #[command(flatten)]
+        range: AskRange,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
+    },
+    /// Keeps what a camera recorded, or will, until it is released
+    Hold {
+        #[command(flatten)]
+        range: AskRange,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
+    },
+    /// Ends a hold
+    Release {
+        /// The hold's id, as `ask hold` printed it
+        id: String,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
+    },
+    /// Shows how one command stands, or the last fifty
+    Status {
+        /// The id that was printed
+        id: Option<String>,
+        #[command(flatten)]
+        how: AskHow,
+    },
+}
+
+#[derive(clap::Args)]
+struct AskRange {
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    #[arg(long, value_name = "ID")]
+    camera: wardwatch::base::types::CameraId,
+    /// RFC 3339, or "dd/MM/yyyy HH:mm:ss" by the site's clock
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// RFC 3339, or "dd/MM/yyyy HH:mm:ss" by the site's clock
+    #[arg(long, value_name = "TIME")]
+    to: String,
+}
+
+#[derive(clap::Args)]
+struct AskWhy {
+    /// Why; kept at the centre and on the node
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who asks; the user of this machine is noted in any case
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct AskHow {
+    #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+    config: PathBuf,
+    /// Wait so long for the answer, and for a clip until it is here; exit code 1 when it was not done
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "600")]
+    wait: Option<u64>,
+}
+
+impl AskCommand {
+    fn command(self) -> app::ask::AskCommand {
+        use app::ask::{Range, What, Why};
+        let range = |r: AskRange| Range { node: r.node, camera: r.camera, from: r.from, to: r.to };
+        let why = |w: AskWhy| Why { reason: w.reason, issuer: w.issuer };
+        let (what, how) = match self {
+            Self::Clip { range: r, why: w, how } => (What::Clip { range: range(r), why: why(w) }, how),
+            Self::Hold { range: r, why: w, how } => (What::Hold { range: range(r), why: why(w) }, how),
+            Self::Release { id, why: w, how } => (What::Release { hold: id, why: why(w) }, how),
+            Self::Status { id, how } => (What::Status { id }, how),
+        };
+        let wait = how.wait.map(std::time::Duration::from_secs);
+        app::ask::AskCommand { config: how.config, what, wait }
+    }
 }

@@ -1,5 +1,6 @@
 //! L5: wiring: the only place that spawns threads, tasks and processes, and that knows more than one stage.
 
+pub mod ask;
 pub mod camera;
 pub mod centre;
 pub mod check;

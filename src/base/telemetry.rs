@@ -54,6 +54,9 @@ pub const OUTBOX_DEPTH: &str = "wardwatch_outbox_depth";
 pub const SNAPSHOTS_DROPPED: &str = "wardwatch_snapshots_dropped_total";
 /// Seconds from a frame's arrival to the centre's receipt for its event.
 pub const RECEIPT_SECONDS: &str = "wardwatch_arrival_to_receipt_seconds";
+/// Commands of the centre. Label `state` (`done`, `failed`, `expired`, `refused`, `repeated`; not answered: `put_off`,
+/// `malformed`).
+pub const COMMANDS: &str = "wardwatch_commands_total";
 /// 1 while the node is connected to the broker.
 pub const BROKER_CONNECTED: &str = "wardwatch_broker_connected";
 /// Messages the centre committed. Label `kind` (`event`, `snapshot`).

@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod command;
 pub mod link;
 pub mod mqtt;
 pub mod outbox;
@@ -64,6 +65,8 @@ pub struct Wiring {
     pub clock: Arc<dyn Clock>,
     /// Beaten about once a second.
     pub pulse: Pulse,
+    /// Where what the centre asks is handed over.
+    pub desk: command::Desk,
     /// Becomes true when the node stops.
     pub shutdown: watch::Receiver<bool>,
 }

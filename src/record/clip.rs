@@ -82,6 +82,19 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every reason there is.
+    pub const ALL: [Self; 9] = [
+        Self::Gap(GapReason::Offline),
+        Self::Gap(GapReason::Paused),
+        Self::Gap(GapReason::DiskFull),
+        Self::Gap(GapReason::NodeDown),
+        Self::Gap(GapReason::Schedule),
+        Self::Gap(GapReason::CodecChange),
+        Self::Gap(GapReason::Off),
+        Self::Damaged,
+        Self::Unknown,
+    ];
+
     /// Stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {

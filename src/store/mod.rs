@@ -5,6 +5,7 @@
 
 mod ballast;
 pub mod clip;
+pub mod command;
 mod commit;
 pub mod delivery;
 pub mod hold;

@@ -2,11 +2,15 @@
 
 mod support;
 
+mod ask;
+mod ask_clip;
 mod broker;
 mod camera;
 mod centre;
 mod chaos;
 mod clip;
+mod command;
+mod command_store;
 mod config;
 mod demo;
 mod detect;

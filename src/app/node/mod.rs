@@ -8,6 +8,7 @@ mod control;
 mod dump;
 mod fleet;
 mod link;
+mod orders;
 mod process;
 mod recordings;
 mod shelf;
@@ -43,6 +44,7 @@ use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
 use link::Uplink;
+use orders::Orders;
 use process::WorkerProcess;
 use recordings::Recordings;
 use shelf::Shelf;
@@ -99,6 +101,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
+    let (desk, office) = publish::command::desk();
     let mut publishing = tokio::spawn(publish::run(
         mqtt,
         publish_settings(&node, &origin, clock.as_ref()),
@@ -108,6 +111,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
             health,
             clock: clock.clone(),
             pulse: vitals.publisher,
+            desk,
             shutdown: publish_stopped,
         },
     ));
@@ -116,6 +120,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     recordings.begin(&document).await;
     let clipping = clips.start(&document);
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
+    let obeying = Orders::start(&node, &origin, store.clone(), clips.clone(), clock.clone(), &document, office);
     let (tracks, tracking) = Tracks::start(&site.track, &node, store.clone(), clock.clone());
     let keepers = Keepers { recordings, clips, tracks: tracks.clone() };
     let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
@@ -150,6 +155,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     if !clipping.apply(&newer).await {
                         continue;
                     }
+                    obeying.apply(&newer);
                     fleet.apply(&newer);
                     policies.send_replace(shelf::policies(&newer));
                     document = newer;
@@ -160,8 +166,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     fleet.stop().await;
     clipping.stop().await;
-    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), Some(tracking), delivering];
-    others.into_iter().flatten().for_each(|task| task.abort());
+    let others = [pruning, retaining, living, commands, tracking, obeying.task];
+    others.into_iter().chain(delivering).for_each(|task| task.abort());
     tracks.finish().await;
     system_stop.send_replace(true);
     if let Err(e) = telling.await {

@@ -138,6 +138,7 @@ impl Publisher {
         let (shutdown, stop) = watch::channel(false);
         let wiring = publish::Wiring {
             pulse: Default::default(),
+            desk: publish::command::Desk::closed(),
             store: store.clone(),
             cameras: camera_statuses,
             health: health_sender,
