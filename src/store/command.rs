@@ -7,6 +7,7 @@ use super::clip::{NewClip, insert as insert_clip};
 use super::hold::{Hold, Holding, hold_in, release_in};
 use super::sqlite::{durable, fault};
 use super::{Node, Store};
+use crate::base::types::CameraId;
 use crate::base::{Error, ErrorKind, Result, Stamp};
 use crate::wire::command::{Answer, Ask, Command, MAX_LIFE_MS, SKEW_MS};
 
@@ -28,6 +29,36 @@ impl Store {
     /// The answer that was given to a command, if it was.
     pub async fn command_answer(&self, id: String) -> Result<Option<String>> {
         self.handle.call(move |node| answer(&node.connection, &id)).await
+    }
+
+    /// Whether every moment of a range lies within an event of `camera` that this node remembers, or at most `margin_ms`
+    /// beside one.
+    pub async fn is_about_events(
+        &self,
+        camera: CameraId,
+        (from_ms, to_ms): (i64, i64),
+        margin_ms: i64,
+    ) -> Result<bool> {
+        self.handle
+            .call(move |node| {
+                let failed = |e| fault(DOING, e);
+                let sql = "SELECT started_ms - ?2 AS since, ?2 + CASE phase WHEN 'ended'
+                             THEN json_extract(report, '$.ended_at.wall_ms') ELSE updated_ms END AS until
+                           FROM event WHERE camera = ?1 AND since < ?4 AND until > ?3 ORDER BY since";
+                let mut statement = node.connection.prepare_cached(sql).map_err(failed)?;
+                let range = params![camera.as_str(), margin_ms, from_ms, to_ms];
+                let mut rows = statement.query(range).map_err(failed)?;
+                let mut reached = from_ms;
+                while let Some(row) = rows.next().map_err(failed)? {
+                    let (since, until): (i64, i64) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+                    if since > reached {
+                        break;
+                    }
+                    reached = reached.max(until);
+                }
+                Ok(reached >= to_ms)
+            })
+            .await
     }
 
     /// Holds what `command` asks for; `tell` makes the answer. The answer that is kept.

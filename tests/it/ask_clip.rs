@@ -22,7 +22,8 @@ struct Post {
 }
 
 impl Post {
-    /// Two cameras that record the same scene, one of them masked; node and centre are enrolled and run.
+    /// Three cameras that record the same scene, one of them masked, one of which only events are shared; node and centre
+    /// are enrolled and run.
     fn new() -> (Self, Process, Process) {
         let (site, broker, port) = (Site::new(), Mosquitto::start(""), free_port());
         let mqtt = format!("host = \"127.0.0.1\"\nport = {}\n", broker.port);
@@ -33,13 +34,15 @@ impl Post {
         site.write("node.toml", &(site.common(&model) + &site.node("", &mqtt) + &rest));
         let shown = SceneCamera::start(&stimulus::scene(&site.path(""), 3), None);
         // Without a rule there are no clips of events among those that are asked for.
-        let camera = |id, rest| {
+        let camera = |id, sharing, rest| {
             let url = shown.url();
             format!(
-                "[[camera]]\nid = \"{id}\"\n[camera.detect]\nurl = \"{url}\"\n[camera.recording]\nmode = \"continuous\"\n{rest}"
+                "[[camera]]\nid = \"{id}\"\nsharing = \"{sharing}\"\n[camera.detect]\nurl = \"{url}\"\n[camera.recording]\nmode = \"continuous\"\n{rest}"
             )
         };
-        let cameras = camera("ngo-1", "") + &camera("ngo-2", MASK);
+        let cameras = camera("ngo-1", "on_request", "")
+            + &camera("ngo-2", "on_request", MASK)
+            + &camera("ngo-3", "events_only", "");
         site.write("cameras.toml", &format!("revision = 1\n{cameras}"));
         let centre = site.run(&site.path("centre.toml"));
         let post = Self { site, _broker: broker, _shown: shown };
@@ -48,7 +51,7 @@ impl Post {
         let code = post.run(&["enrol-code", "--node", "node-1"], "centre.toml");
         post.run(&["enrol", "--code", code.lines().next().expect("a code")], "node.toml");
         let node = post.node();
-        until("both cameras record", LONG, || post.on_node("SELECT COUNT(DISTINCT camera) FROM segment") == Some(2));
+        until("all cameras record", LONG, || post.on_node("SELECT COUNT(DISTINCT camera) FROM segment") == Some(3));
         (post, centre, node)
     }
 
@@ -118,6 +121,7 @@ fn a_range_that_is_asked_for_arrives_with_its_masks_and_says_what_is_missing() {
     let to = now_ms();
     let (plain, masked) = (post.ask("ngo-1", began - 60_000, to), post.ask("ngo-2", began + 1000, to));
     let before = post.ask("ngo-1", began - 120_000, began - 60_000);
+    let unshared = post.ask("ngo-3", began + 1000, to);
 
     let answer = post.becomes(&plain, "delivered");
     let missing = answer["missing"].as_array().expect("a list");
@@ -139,6 +143,9 @@ fn a_range_that_is_asked_for_arrives_with_its_masks_and_says_what_is_missing() {
     let answer = post.becomes(&before, "failed");
     assert_eq!((&answer["clip"], &answer["missing"][0]["why"]), (&Value::Null, &"not_recorded".into()));
     assert!(answer["detail"].as_str().expect("text").contains("nothing is recorded"));
+
+    let answer = post.becomes(&unshared, "refused");
+    assert!(answer["detail"].as_str().expect("text").contains("shares events"), "{answer}");
 
     // As if the answer had been lost: it is given again, not made again.
     let (clips, done) =

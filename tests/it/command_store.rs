@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use wardwatch::base::ErrorKind;
+use wardwatch::base::Stamp;
+use wardwatch::base::types::{CameraId, Phase};
 use wardwatch::centre::store::{Asked, CentreStore, CommandStore, Item, Outcome, SqliteStore};
 use wardwatch::wire::command::{Answer, AnswerState, Command, HoldState};
 use wardwatch::wire::status::{PeerState, PeerStatus};
 
-use crate::support::post::{new_id, now, open_store};
+use crate::support::post::{CAMERA, new_id, now, open_store, report};
 
 /// 24/11/2026, 12:00 UTC.
 const NOW: i64 = 1_795_521_600_000;
@@ -171,4 +173,38 @@ async fn a_node_remembers_a_bounded_number_of_commands_for_long_enough() {
     assert_eq!(store.command_answer(first.id.clone()).await.expect("readable").as_ref(), Some(&kept));
     let other = told(&first, AnswerState::Done, None);
     assert_eq!(store.answer_command(first, other, at).await.expect("readable"), kept, "the first answer stays");
+}
+
+#[tokio::test]
+async fn what_lies_about_events_is_told_from_what_does_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _) = open_store(directory.path(), 1 << 20);
+    let at = |ms| Stamp { wall_ms: NOW + ms, ..now() };
+    for (from, to) in [(100_000, 110_000), (125_000, 130_000), (300_000, 310_000)] {
+        let id = new_id();
+        let mut event = report(&id, Phase::Started);
+        (event.started_at, event.updated_at) = (at(from), at(from));
+        store.commit(event.clone(), None, at(from)).await.expect("committed");
+        (event.phase, event.ended_at, event.updated_at) = (Phase::Ended, Some(at(to)), at(to));
+        store.commit(event, None, at(to)).await.expect("committed");
+    }
+    let camera: CameraId = CAMERA.parse().expect("valid");
+    for (range, about) in [
+        ((100_000, 110_000), true),
+        ((90_000, 140_000), true),
+        ((89_999, 120_000), false),
+        ((90_000, 140_001), false),
+        ((105_000, 305_000), false),
+        ((295_000, 299_000), true),
+        ((0, 1_000), false),
+    ] {
+        let (from, to) = (NOW + range.0, NOW + range.1);
+        assert_eq!(
+            store.is_about_events(camera.clone(), (from, to), 10_000).await.expect("readable"),
+            about,
+            "{range:?}"
+        );
+        let other = "ngo-99".parse().expect("valid");
+        assert!(!store.is_about_events(other, (from, to), 10_000).await.expect("readable"));
+    }
 }

@@ -83,6 +83,8 @@ pub fn run(options: &Options) -> Vec<String> {
         };
         *struck.entry(kind).or_default() += u32::from(hit);
     }
+    // Whoever asks anew sees the scene from its beginning.
+    drop(shown);
     let events = post.settled();
     let mut broken = Vec::new();
     let (mut clips, mut holed, mut bare) = (0, 0, 0);
@@ -179,7 +181,6 @@ impl Post {
     /// Waits until nothing is on its way any more; the events of the cameras.
     fn settled(&self) -> Vec<Ended> {
         let count = |sql: &str| self.site.number(NODE, sql).unwrap_or(-1);
-        // A camera that was let go of shows the end of its scene when it is asked again.
         let begun = || now_ms() - count("SELECT COALESCE(MAX(started_ms), 0) FROM event WHERE camera <> ''");
         let open = || count("SELECT COUNT(*) FROM event WHERE phase <> 'ended' AND camera <> ''");
         let waiting = || count("SELECT COUNT(*) FROM outbox");

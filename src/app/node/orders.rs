@@ -26,8 +26,13 @@ use crate::wire::event::{ClipJson, Origin, rfc3339};
 const QUEUE: usize = 16;
 /// A clip that fails for its own reasons, or takes far too long, is given up after so many tries.
 const TRIES: u32 = 3;
+/// Of a camera whose owner shares events, so much may be asked for before and after one.
+const AROUND_MS: i64 = 60_000;
 /// A range that ends so soon is waited for: clocks differ a little.
 const SOON_MS: i64 = 5_000;
+
+const NOT_AN_EVENT: &str = "chủ camera chỉ chia sẻ sự kiện: chỉ xin được từ 60 s trước đến 60 s sau một sự kiện / the camera's owner \
+     shares events: only from 60 s before to 60 s after one can be asked for";
 
 /// What each camera's owner shares; the cameras of the document in force.
 type Shared = HashMap<CameraId, Sharing>;
@@ -135,7 +140,7 @@ impl Orders {
             return Ok(Course::Answered(answer));
         }
         let now = self.clock.now();
-        if let Some(answer) = self.objection(command, now)? {
+        if let Some(answer) = self.objection(command, now).await? {
             return self.told(command, &answer).map(Course::Answered);
         }
         let id = command.id.clone();
@@ -173,18 +178,25 @@ impl Orders {
     }
 
     /// The answer to what is not to be done.
-    fn objection(&self, command: &Command, now: Stamp) -> Result<Option<Answer>> {
+    async fn objection(&self, command: &Command, now: Stamp) -> Result<Option<Answer>> {
         let sharing = match command.ask.range()? {
             Some((camera, ..)) => self.cameras.borrow().get(camera).copied(),
             None => None,
         };
-        let objection = objection(command, now.wall_ms, sharing, self.link)?;
+        let mut objection = objection(command, now.wall_ms, sharing, self.link)?;
+        let of_events = matches!(sharing, Some(Sharing::EventsOnly | Sharing::ScheduledLive));
+        if objection.is_none() && of_events && matches!(command.ask, Ask::Clip { .. }) {
+            let Request { camera, from_ms, to_ms } = request(command)?;
+            if !self.store.is_about_events(camera, (from_ms, to_ms), AROUND_MS).await? {
+                objection = Some((AnswerState::Refused, NOT_AN_EVENT));
+            }
+        }
         Ok(objection.map(|(state, why)| Answer::new(command.id.clone(), state, why)))
     }
 
     /// Makes a clip, when its turn has come. The answer as JSON, which is kept.
     async fn clip(&self, command: &Command) -> Result<String> {
-        if let Some(answer) = self.objection(command, self.clock.now())? {
+        if let Some(answer) = self.objection(command, self.clock.now()).await? {
             return answer.to_json();
         }
         let timezone = &self.timezone;
