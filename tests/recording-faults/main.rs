@@ -1,12 +1,14 @@
 //! Recording under faults, measured: `make chaos-recording`. One node with real cameras; what is recorded must play, be
 //! what the index says, and miss no more than promised. Prints its seed and its tables; exit code 1 when a promise is
-//! broken. `make bench-record` is its mode `cpu`, `make bench-clips` its mode `clips`. It asserts nothing about the machine's speed but what is promised.
+//! broken. `make bench-record` is its mode `cpu`, `make bench-clips` its mode `clips`, `make bench-memory` its mode
+//! `memory`. It asserts nothing about the machine's speed but what is promised.
 #![allow(clippy::print_stdout)] // its tables are what it is for
 
 mod cameras;
 mod clips;
 mod cpu;
 mod kills;
+mod memory;
 mod post;
 mod relay;
 mod stalls;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 pub struct Options {
     /// Moments are drawn from it.
     pub seed: u64,
-    /// Kills of mode `kills`; rounds of mode `cpu`, events of mode `clips`.
+    /// Kills of mode `kills`; rounds of mode `cpu`, events of mode `clips`, minutes of mode `memory`.
     pub rounds: u32,
 }
 
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
     let seed = number("--seed").unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761 % 1_000_000);
     let rounds = number("--rounds").map(|n| n as u32);
     let wanted = |mode: &str| arguments.iter().any(|a| a == mode);
-    let all = !["kills", "stalls", "stop", "torn", "cpu", "clips"].into_iter().any(wanted);
+    let all = !["kills", "stalls", "stop", "torn", "cpu", "clips", "memory"].into_iter().any(wanted);
     println!("seed {seed}");
     let mut broken = Vec::new();
     if all || wanted("kills") {
@@ -55,6 +57,9 @@ fn main() -> ExitCode {
     }
     if wanted("cpu") {
         cpu::run(rounds.unwrap_or(2));
+    }
+    if wanted("memory") {
+        memory::run(rounds.unwrap_or(3));
     }
     if wanted("clips") {
         broken.extend(clips::run(rounds.unwrap_or(24)));
