@@ -1,5 +1,6 @@
 //! A camera that ends its workers: found, let go of, tried again; the others go on. What a decoder's crash looks like to
-//! the node comes from outside: whichever worker has a connection to the camera gets the signal that `abort` raises.
+//! the node comes from outside: whichever worker has a connection to the camera gets the signal that `abort` raises. (Of a
+//! SIGSEGV that no access of its own caused, the runtime's handler for stack overflows would take the first for itself.)
 
 use std::collections::BTreeSet;
 use std::time::Duration;

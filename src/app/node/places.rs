@@ -89,7 +89,7 @@ impl Places {
                 self.place.remove(camera);
                 self.quarantine.removed(camera);
             }
-            Input::Died { cameras, blame } => match self.quarantine.died(cameras, blame, now) {
+            Input::Died { cameras, blame } => match self.quarantine.died(cameras, blame, self.all(), now) {
                 Verdict::Nothing => {}
                 Verdict::Apart(suspects) => self.apart(suspects, &mut out),
                 Verdict::Hold { camera, deaths, until } => match self.place.remove(&camera) {
@@ -152,9 +152,14 @@ impl Places {
         number
     }
 
-    /// Workers for all cameras, also those that are let go of.
+    /// All cameras, also those that are let go of.
+    fn all(&self) -> usize {
+        self.place.len() + self.quarantine.held()
+    }
+
+    /// Workers for all cameras.
     fn needed(&self) -> usize {
-        (self.place.len() + self.quarantine.held()).div_ceil(self.per_worker)
+        self.all().div_ceil(self.per_worker)
     }
 
     /// How many workers more there may be.
@@ -444,6 +449,23 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_every_worker_is_no_camera() {
+        for (cameras, per_worker, most) in [(1, 8, 1), (2, 8, 1), (3, 1, 1), (8, 1, 4), (16, 8, 8)] {
+            let mut node = Node::of(cameras, per_worker);
+            for round in 0..200 {
+                node.dies(&id(round % cameras));
+                node.pass(LIFE);
+            }
+            assert!(node.places.held() <= most, "{} of {cameras} let go of", node.places.held());
+            node.pass(LONGEST_HOLD);
+            for _ in 0..most {
+                node.pass(WINDOW);
+            }
+            assert_eq!(node.places.held(), 0, "they are read again, a few at a time");
+        }
+    }
+
+    #[test]
     fn nobody_new_is_put_beside_a_suspect() {
         let mut node = Node::of(3, 8);
         for _ in 0..2 {
@@ -475,7 +497,7 @@ mod tests {
     proptest! {
         #[test]
         fn two_culprits_are_found_and_nobody_else(
-            cameras in 2usize..=24,
+            cameras in 4usize..=24,
             first in 0usize..24,
             second in 0usize..24,
             turns in proptest::collection::vec(0usize..2, 100),

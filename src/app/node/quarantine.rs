@@ -6,6 +6,8 @@
 //! camera dies alone: at its fifth death it is let go of for a time that doubles. One culprit among eight needs five
 //! deaths, as one alone does.
 //!
+//! At most half of all cameras are let go of: what ends every worker is no camera.
+//!
 //! Only deaths by a worker's own doing may be told here: who is killed from outside proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,8 +59,9 @@ pub(super) struct Quarantine {
 }
 
 impl Quarantine {
-    /// A worker died of itself that was reading `cameras`; `blame`: the one whose stream it hung on.
-    pub(super) fn died(&mut self, cameras: &[CameraId], blame: Option<&CameraId>, now: Stamp) -> Verdict {
+    /// A worker died of itself that was reading `cameras`; `blame`: the one whose stream it hung on; `all`: how many
+    /// cameras there are, those in quarantine included.
+    pub(super) fn died(&mut self, cameras: &[CameraId], blame: Option<&CameraId>, all: usize, now: Stamp) -> Verdict {
         self.forget_old(now);
         self.deaths += 1;
         let blame = blame.filter(|b| cameras.contains(b));
@@ -73,7 +76,7 @@ impl Quarantine {
             self.clear_others(&suspects, cameras);
         }
         if let [alone] = cameras {
-            return self.died_alone(alone, now);
+            return self.died_alone(alone, all, now);
         }
         if most < SUSPECT {
             return Verdict::Nothing;
@@ -94,7 +97,11 @@ impl Quarantine {
         }
     }
 
-    fn died_alone(&mut self, camera: &CameraId, now: Stamp) -> Verdict {
+    fn died_alone(&mut self, camera: &CameraId, all: usize, now: Stamp) -> Verdict {
+        // Where most of them die it is the machine, or a limit too low. Alone it harms nobody.
+        if self.held() >= (all / 2).max(1) {
+            return Verdict::Nothing;
+        }
         let record = self.cameras.entry(camera.clone()).or_default();
         // Who comes out of quarantine has no more tries than one.
         let relapse = record.trial.is_some() && record.holds > 0;
