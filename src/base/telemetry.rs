@@ -46,6 +46,8 @@ pub const WORKER_KILLS: &str = "wardwatch_worker_kills_total";
 pub const WORKER_MEMORY: &str = "wardwatch_worker_memory_bytes";
 /// 1 for each layer of the sandbox that a worker has. Labels `worker`, `layer`.
 pub const WORKER_SANDBOX: &str = "wardwatch_worker_sandbox";
+/// Cameras that are not read because they ended their workers.
+pub const CAMERAS_QUARANTINED: &str = "wardwatch_cameras_quarantined";
 /// Seconds of one inference.
 pub const INFERENCE_SECONDS: &str = "wardwatch_inference_seconds";
 /// Rows that the centre has not receipted. Label `state` (`pending`, `sent`, `parked`).

@@ -24,6 +24,7 @@ mod mishaps;
 mod order;
 mod probe;
 mod publish;
+mod quarantine;
 mod quota;
 mod record;
 mod record_clock;

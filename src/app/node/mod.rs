@@ -9,7 +9,9 @@ mod dump;
 mod fleet;
 mod link;
 mod orders;
+mod places;
 mod process;
+mod quarantine;
 mod recordings;
 mod shelf;
 mod sink;
@@ -140,6 +142,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     loop {
         tokio::select! {
             _ = pulse.tick() => vitals.main.beat(),
+            () = fleet.turn() => {}
             () = stopped(&mut shutdown) => break,
             // It ends before it is told to only when it cannot go on; the next start checks the store.
             ended = &mut publishing => {
@@ -288,7 +291,8 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
     let dump = Dump::open(node.ipc_dump.as_deref())?;
     let of_workers = sink.clone();
     let (silence, clock) = (node.worker_silence_seconds, Arc::new(SystemClock));
-    let make = move |index| WorkerProcess {
+    let of_fleet = clock.clone();
+    let make = move |index, deaths| WorkerProcess {
         index,
         program: program.clone(),
         run_dir: run_dir.clone(),
@@ -297,8 +301,9 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         dump: dump.clone(),
         silence: Duration::from_secs(silence),
         clock: clock.clone(),
+        deaths,
     };
-    Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink))
+    Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink, of_fleet))
 }
 
 /// The document as it is on disk, if it may replace `current`.

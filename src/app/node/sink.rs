@@ -16,7 +16,7 @@ use super::tracks::Tracks;
 use crate::base::telemetry as names;
 use crate::base::trajectory;
 use crate::base::types::{CameraCounters, CameraHealth, CameraId, CameraState, EventReport, Phantom, Snapshot};
-use crate::base::{Clock, ErrorKind, Result};
+use crate::base::{Clock, ErrorKind, Result, Stamp};
 use crate::publish::presence::CameraStatuses;
 use crate::store::Store;
 use crate::wire::event::{Origin, rfc3339};
@@ -180,6 +180,7 @@ impl Sink {
             last_frame: h.last_frame.map(|s| time(s.wall_ms)),
             boot_id: self.0.origin.boot_id.clone(),
             config_revision: self.0.config_revision.load(Ordering::Relaxed),
+            retry_at: None,
         }
     }
 
@@ -248,9 +249,51 @@ impl Sink {
         }
     }
 
+    /// A worker ended in order because its cameras go to others.
+    pub(super) async fn passed_on(&self, cameras: &[CameraId]) {
+        for camera in cameras {
+            self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(camera);
+            self.0.recordings.interrupted(camera).await;
+        }
+    }
+
+    /// The process of a worker that is needed no more has ended.
+    pub(super) fn worker_ended(&self, index: usize) {
+        self.0.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
+        self.0.system.end(&Condition::WorkerDown(index), "fleet");
+        gauge!(names::WORKER_MEMORY, "worker" => index.to_string()).set(0.0);
+    }
+
+    /// `camera` is not read until then; the condition ends when it is read again.
+    pub(super) fn quarantined(&self, camera: &CameraId, deaths: usize, until: Stamp) -> Condition {
+        let retry_at = rfc3339(until.wall_ms, &self.0.origin.timezone);
+        let mut status = self.status(&self.of_node(camera, CameraState::Quarantined));
+        status.detail = Some(match deaths {
+            1 => "its worker died again soon after it was tried again".to_owned(),
+            _ => format!("its worker died {deaths} times within ten minutes, at last with it alone"),
+        });
+        status.retry_at = Some(retry_at.clone());
+        self.state_metric(camera, CameraState::Quarantined);
+        self.0.statuses.send_modify(|all| {
+            all.insert(camera.clone(), status);
+        });
+        let condition = Condition::CameraQuarantined { camera: camera.clone(), deaths, retry_at };
+        self.0.system.begin(condition.clone(), "fleet");
+        condition
+    }
+
+    /// It is read again, or no longer in the document.
+    pub(super) fn released(&self, condition: &Condition) {
+        self.0.system.end(condition, "fleet");
+    }
+
     /// Sets a camera's state on behalf of the node itself.
     pub(super) fn announce(&self, camera: &CameraId, state: CameraState) {
-        self.health(&CameraHealth {
+        self.health(&self.of_node(camera, state));
+    }
+
+    fn of_node(&self, camera: &CameraId, state: CameraState) -> CameraHealth {
+        CameraHealth {
             camera: camera.clone(),
             state,
             fault: None,
@@ -261,7 +304,7 @@ impl Sink {
             height: 0,
             fps: 0.0,
             last_frame: None,
-        });
+        }
     }
 
     /// A camera left the document: its retained status is taken off the broker, its state shows as removed.

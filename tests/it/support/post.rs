@@ -227,6 +227,7 @@ pub fn camera_status(state: &str, boot_id: &str) -> CameraStatus {
         last_frame: None,
         boot_id: boot_id.into(),
         config_revision: 1,
+        retry_at: None,
     }
 }
 
