@@ -1,5 +1,7 @@
 //! L5: wiring: the only place that spawns threads, tasks and processes, and that knows more than one stage.
 
+mod archive;
+pub mod backup;
 pub mod camera;
 pub mod centre;
 pub mod check;
@@ -12,6 +14,7 @@ pub mod node;
 pub mod probe;
 pub mod recordings;
 pub mod replay;
+pub mod restore;
 pub mod run;
 pub mod sandbox;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 //! An event revision and its picture are committed here before anything is published, and a row leaves the outbox only
 //! on the centre's receipt. Knows no MQTT, and never asks for the time.
 
+pub mod backup;
 mod ballast;
 pub mod clip;
 mod commit;

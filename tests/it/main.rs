@@ -2,6 +2,7 @@
 
 mod support;
 
+mod backup;
 mod broker;
 mod camera;
 mod centre;

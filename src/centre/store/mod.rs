@@ -2,6 +2,7 @@
 //!
 //! A commit is all or nothing and on disk when it returns: only then may a message be acknowledged and receipted.
 
+pub mod backup;
 mod files;
 mod link;
 pub mod sqlite;
