@@ -22,7 +22,7 @@ use crate::{centre, store};
 const MAX_SMALL: u64 = 16 << 20;
 /// What is written before it has its name.
 const STAGED: &str = ".restoring";
-/// Where key files go whose own place is not for a restore to write to.
+/// Where files go whose own place is not for a restore to write to.
 const ELSEWHERE: &str = "from-backup";
 /// What SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -110,7 +110,7 @@ pub fn restore(from: &Path, target: &Target, force: bool, out: &mut dyn Write, p
         Ok(())
     })?;
     let places = places(&texts, from)?;
-    let items = items(&manifest, &places, target, from)?;
+    let items = items(&manifest, &places, &target.absolute()?, from)?;
 
     // Its lock lies beside each database, also of one that is not there yet.
     let databases: Vec<&Item> = items.iter().filter(|i| i.is_database()).collect();
@@ -176,10 +176,11 @@ fn items(manifest: &Manifest, places: &Places, target: &Target, from: &Path) -> 
         let was = was.ok_or_else(|| odd(from, &format!("its configuration has no place for {name}")))?;
         let path = match target {
             Target::Config(file) if name == archive::SITE => file.clone(),
-            _ if key.is_some() => target.place_key(&was)?,
+            _ if key.is_some() || name == archive::CAMERAS => target.place_inside(&was)?,
             _ => target.place(&was)?,
         };
-        let moved = was.is_absolute() && path != was;
+        let elsewhere = |path: &Path| path.components().any(|c| c.as_os_str() == ELSEWHERE);
+        let moved = was.is_absolute() && path != was || elsewhere(&path) && !elsewhere(&was);
         items.push(Item { name: name.clone(), path, sha256: sha256.clone(), moved });
     }
     let mut seen = BTreeSet::new();
@@ -191,22 +192,33 @@ fn items(manifest: &Manifest, places: &Places, target: &Target, from: &Path) -> 
 }
 
 impl Target {
+    /// The same, whatever the working directory.
+    fn absolute(&self) -> Result<Self> {
+        let absolute =
+            |path: &Path| std::path::absolute(path).map_err(|e| Error::io("there is no such place", path, e));
+        Ok(match self {
+            Self::Config(file) => Self::Config(absolute(file)?),
+            Self::Directory(directory) => Self::Directory(absolute(directory)?),
+        })
+    }
+
     /// Where a file of the configuration belongs.
     fn place(&self, path: &Path) -> Result<PathBuf> {
         match self {
-            Self::Config(file) => Ok(file.parent().unwrap_or(Path::new(".")).join(path)),
+            Self::Config(file) => Ok(file.parent().unwrap_or(Path::new("/")).join(path)),
             Self::Directory(directory) => below(directory, path),
         }
     }
 
-    /// Where a file of keys belongs: a restore writes none outside of the configuration's directory, whatever the archive
-    /// says.
-    fn place_key(&self, path: &Path) -> Result<PathBuf> {
+    /// Where a file of keys or the cameras document belongs: a restore writes none outside of the configuration's
+    /// directory, whatever the archive says.
+    fn place_inside(&self, path: &Path) -> Result<PathBuf> {
         let Self::Config(file) = self else { return self.place(path) };
-        let base = file.parent().unwrap_or(Path::new("."));
-        let inside = !path.is_absolute() || path.strip_prefix(std::path::absolute(base).unwrap_or_default()).is_ok();
+        let base = file.parent().unwrap_or(Path::new("/"));
         let climbs = path.components().any(|c| c == Component::ParentDir);
-        if inside && !climbs { Ok(base.join(path)) } else { below(&base.join(ELSEWHERE), path) }
+        let inside = base.join(path).starts_with(base) && !climbs;
+        let names: PathBuf = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
+        Ok(if inside { base.join(path) } else { base.join(ELSEWHERE).join(names) })
     }
 }
 

@@ -391,9 +391,16 @@ fn passwords_and_keys_outside_of_the_configurations_directory_are_not_put_there(
     for gone in ["vault", "etc"] {
         std::fs::remove_dir_all(dir.path().join(gone)).expect("ours");
     }
-    let restored = said(&run(&["restore", "--from", text(&archive), "--config", text(&config)]), 0);
-    assert!(!secret.exists(), "nothing is written outside");
-    let kept = dir.path().join("etc/from-backup").join(secret.strip_prefix("/").expect("absolute"));
-    assert_eq!(std::fs::read_to_string(&kept).expect("it is kept"), CANARY);
-    assert!(restored.contains(text(&kept)), "{restored}");
+    let inside = dir.path().join("etc/from-backup").join(secret.strip_prefix("/").expect("absolute"));
+    for named in [text(&config), "wardwatch.toml"] {
+        std::fs::create_dir(dir.path().join("etc")).expect("writable");
+        let mut command = wardwatch();
+        command.current_dir(dir.path().join("etc")).env_remove("RUST_LOG");
+        command.args(["restore", "--from", text(&archive), "--config", named]);
+        let restored = said(&command.output().expect("the binary is built"), 0);
+        assert!(!secret.exists(), "{named}: nothing is written outside");
+        assert_eq!(std::fs::read_to_string(&inside).expect("it is kept"), CANARY);
+        assert!(restored.contains(text(&inside)), "{restored}");
+        std::fs::remove_dir_all(dir.path().join("etc")).expect("ours");
+    }
 }
