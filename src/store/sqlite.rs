@@ -106,8 +106,8 @@ pub fn reopen(path: &Path, schema: Schema, connection: &mut Connection) -> Resul
     Ok(quarantined)
 }
 
-/// Names a file that is put aside; nothing here asks for the time.
-fn changed_ms(path: &Path) -> i64 {
+/// When the file at `path` was last changed, UTC milliseconds: a time for those who do not ask for it.
+pub fn changed_ms(path: &Path) -> i64 {
     let changed = std::fs::metadata(path).and_then(|m| m.modified()).ok();
     changed.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis() as i64)
 }
