@@ -1,6 +1,7 @@
 //! One worker process as the node sees it: started, spoken to over its socket, started again when it dies.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::vigil::{Hang, Input, Vigil};
 use crate::app::telemetry;
 use crate::base::types::{CameraId, Phantom};
 use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::config::Camera;
+use crate::config::{Camera, Sandbox};
 use crate::wire::ipc::{self, CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup};
 
 /// A worker that has said nothing for this long after its start is given up.
@@ -172,6 +173,14 @@ impl WorkerProcess {
         (bytes > limit).then(|| End::Unfit("memory", error()))
     }
 
+    /// An end when another directory is where the recordings go than the one that the worker was let into.
+    fn displaced(&self, before: Option<(u64, u64)>) -> Option<End> {
+        let dir = &self.setup.record.dir;
+        let displaced = self.setup.sandbox != Sandbox::Off && before.is_some() && directory(dir) != before;
+        let text = "a disk was mounted or taken away where recordings go; the worker is started again for it";
+        displaced.then(|| End::Unfit("disk", Error::new(ErrorKind::Unavailable, text).at(dir.display())))
+    }
+
     /// Passes orders and takes messages until the worker ends.
     async fn converse(
         &self,
@@ -185,6 +194,7 @@ impl WorkerProcess {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut messages = Messages { read, decoder: Decoder::default(), chunk: vec![0; 64 * 1024] };
         let mut ready = false;
+        let mut recordings = None;
         let mut stop_at: Option<Instant> = None;
         desired.mark_changed();
         loop {
@@ -210,6 +220,7 @@ impl WorkerProcess {
                                 self.sink.worker_ready(self.index);
                                 vigil.step(Input::Ready, self.clock.now());
                                 ready = true;
+                                recordings = directory(&self.setup.record.dir);
                                 desired.mark_changed();
                             }
                             ToNode::Stats(stats) => {
@@ -233,7 +244,7 @@ impl WorkerProcess {
                     if let Some(hang) = vigil.step(Input::Tick, self.clock.now()) {
                         return Ok(hung(&hang));
                     }
-                    if let Some(end) = self.weigh(pid) {
+                    if let Some(end) = self.weigh(pid).or_else(|| self.displaced(recordings)) {
                         return Ok(end);
                     }
                 }
@@ -258,6 +269,11 @@ impl WorkerProcess {
 fn hung(hang: &Hang) -> End {
     let error = Error::new(ErrorKind::Timeout, format!("a worker hangs: {}; it is ended", hang.what));
     End::Unfit("hang", hang.camera.iter().fold(error, |error, camera| error.camera(camera)))
+}
+
+/// Which directory is at `path`: device and inode.
+fn directory(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// Resident memory of a process; `None` when it is gone.
