@@ -8,6 +8,7 @@ mod camera;
 mod centre;
 mod chaos;
 mod clip;
+mod clock;
 mod config;
 mod demo;
 mod detect;
