@@ -68,7 +68,10 @@ impl Site {
 
     /// What the archive does not hold, and what to do about it.
     fn not_included(&self) -> Vec<String> {
-        let at = |path: &Path| self.base.join(path).display().to_string();
+        let at = |path: &Path| {
+            let path = self.base.join(path);
+            std::path::absolute(&path).unwrap_or(path).display().to_string()
+        };
         let mut out = Vec::new();
         if let Some(node) = &self.places.node {
             out.push(format!("{}: recordings and clips of this node", at(&node.recordings)));

@@ -248,6 +248,10 @@ fn what_is_there_is_left_alone_or_put_aside_and_a_whole_site_starts_again() {
     assert!(secrets("node/node.db") == database, "nothing was touched");
     assert!(!site.path("camera.password").exists() && !site.path("node/node.db.restoring").exists());
 
+    // A clip that was made after the backup: the restored index does not know it, and it is no leftover.
+    let clip = site.path(&format!("node/record/.clips/ab/{}.mp4", "ab".repeat(32)));
+    std::fs::create_dir_all(clip.parent().expect("has one")).expect("writable");
+    std::fs::write(&clip, "a clip").expect("writable");
     let restored = said(&run(&["restore", "--from", text(&archive), "--config", text(&config), "--force"]), 0);
     let aside = |name: &str| {
         let (dir, start) = (site.path(name), format!("{}.before-restore-", name.rsplit('/').next().expect("a name")));
@@ -270,6 +274,7 @@ fn what_is_there_is_left_alone_or_put_aside_and_a_whole_site_starts_again() {
             && site.number("centre/centre.db", "SELECT COUNT(*) FROM node WHERE state = 'online'") == Some(1)
     });
     assert_eq!(both.stop(), 0);
+    assert!(clip.exists(), "what was made after the backup stays on the disk");
 }
 
 #[test]
