@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   wardwatch fsck --config wardwatch.toml    do recordings, their index and their hashes agree?
   wardwatch enrol-code --node node-2        at the centre: a code with which a node may deliver clips
   wardwatch ask status                      at the centre: what was asked of nodes, by whom, and what came of it
+  wardwatch backup -o backup.tar            state and keys in one file; `wardwatch restore` puts them back
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
 Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";
@@ -204,6 +205,35 @@ enum Command {
     /// At the centre: has a node deliver a clip, keep recordings or let them go, and shows what came of it
     #[command(subcommand)]
     Ask(AskCommand),
+    /// Copies state and keys into one file, which only its owner can read; node and centre may run or be stopped
+    #[command(
+        after_help = "Example:\n  wardwatch backup --config wardwatch.toml -o backup.tar\n\nIn it: both configuration files, the databases of node and centre, the broker's passwords, the node's identity, and\nthe files of passwords, certificates and keys that the configuration names. Not in it: recordings, clips, pictures of\nthe centre; the report says where they are. Databases are copied beside the file first: it needs twice their room.\n\nExit codes: 0 written and read back, 1 failed, 2 wrong configuration or usage."
+    )]
+    Backup {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        /// Must not exist yet
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Puts a backup into place; node and centre must be stopped
+    #[command(
+        after_help = "Examples:\n  wardwatch restore --from backup.tar --config /etc/wardwatch/wardwatch.toml   everything to the place it had\n  wardwatch restore --from backup.tar --to elsewhere                           everything below one directory\n\nThe archive is checked whole before anything is written. What is there already is left, and refused, or with --force\nput aside as ….before-restore-<milliseconds>. Started by root, files get the owner of the directory they are put in.\n\nExit codes: 0 restored, 1 the archive is damaged or node or centre run: nothing was changed; 2 something is there\nalready, a newer wardwatch made it, or wrong usage."
+    )]
+    Restore {
+        /// What `wardwatch backup` wrote
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// What becomes of the backup's wardwatch.toml; the rest goes where it says
+        #[arg(long, value_name = "FILE", required_unless_present = "to")]
+        config: Option<PathBuf>,
+        /// A directory for everything; absolute paths of the configuration go below it, too
+        #[arg(long, value_name = "DIR", conflicts_with = "config")]
+        to: Option<PathBuf>,
+        /// Puts aside what is there already
+        #[arg(long)]
+        force: bool,
+    },
     /// Started by the node, never by a person
     #[command(hide = true)]
     Worker {
@@ -307,6 +337,18 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Enrol { config, code } => {
             app::telemetry::init(Some("warn"))?;
             app::enrol::enrol(&config, &code, &mut std::io::stdout()).map(done)
+        }
+        Command::Backup { config, output } => {
+            app::telemetry::init(Some("warn"))?;
+            app::backup::backup(&config, &output, &mut std::io::stdout(), &mut std::io::stderr()).map(done)
+        }
+        Command::Restore { from, config, to, force } => {
+            app::telemetry::init(Some("warn"))?;
+            let target = match to {
+                Some(directory) => app::restore::Target::Directory(directory),
+                None => app::restore::Target::Config(config.unwrap_or_else(|| "wardwatch.toml".into())),
+            };
+            app::restore::restore(&from, &target, force, &mut std::io::stdout(), &mut std::io::stderr()).map(done)
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;

@@ -40,7 +40,7 @@ pub const TRACKS_DROPPED: &str = "wardwatch_tracks_dropped_total";
 pub const CAMERA_STATE: &str = "wardwatch_camera_state";
 /// Workers started again after they died.
 pub const WORKER_RESTARTS: &str = "wardwatch_worker_restarts_total";
-/// Workers ended by the node. Label `reason` (`hang`, `memory`).
+/// Workers ended by the node. Label `reason` (`hang`, `memory`, `disk`).
 pub const WORKER_KILLS: &str = "wardwatch_worker_kills_total";
 /// Resident memory of a worker. Label `worker`.
 pub const WORKER_MEMORY: &str = "wardwatch_worker_memory_bytes";

@@ -88,6 +88,8 @@ impl<'a, L: Link> Session<'a, L> {
         let max_packet = self.link.max_packet();
         self.feed(Input::Connected { max_packet }).await?;
         let mut hint = self.wiring.store.hint();
+        let mut rebuilt = self.wiring.store.rebuilt();
+        rebuilt.mark_unchanged();
         let mut cameras = self.wiring.cameras.clone();
         let mut shutdown = self.wiring.shutdown.clone();
         let mut ticker = tokio::time::interval(TICK);
@@ -102,6 +104,8 @@ impl<'a, L: Link> Session<'a, L> {
                     Ok(()) => self.feed(Input::Wake).await?,
                     Err(_) => return Err(Error::new(ErrorKind::Unavailable, "the store has ended")),
                 },
+                // What is out may be lost with the old one, and would be waited for for ever.
+                Ok(()) = rebuilt.changed() => return Err(Error::new(ErrorKind::Corrupt, "the store was made anew")),
                 changed = cameras.changed(), if !cameras_gone => {
                     cameras_gone = changed.is_err();
                     let statuses = cameras.borrow_and_update().clone();

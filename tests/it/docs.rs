@@ -276,6 +276,35 @@ fn every_state_and_fault_of_a_camera_has_its_mend() {
     }
 }
 
+/// Rows of the table below `heading`, cells between the bars.
+fn table<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let section = text.split(&format!("\n{heading}\n")).nth(1).expect("the section is there");
+    let lines = section.lines().filter(|l| l.starts_with('|')).skip(2);
+    lines.map(|l| l.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn every_fault_has_an_injector_that_is_there() {
+    let text = read("docs/faults.md");
+    let rows = table(&text, "## Every fault");
+    assert!(rows.len() > 35, "{} rows", rows.len());
+    for row in rows {
+        assert_eq!(row.len(), 4, "{row:?}");
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        let mut source = None;
+        for code in inline_code(row[1]) {
+            if code.ends_with(".rs") {
+                source = Some(read(code));
+                continue;
+            }
+            let within = source.as_ref().unwrap_or_else(|| panic!("{}: `{code}` stands before its file", row[0]));
+            let named = within.contains(&format!("fn {code}(")) || within.contains(&format!("\"{code}\""));
+            assert!(named, "{}: no test or mode `{code}` in the file before it", row[0]);
+        }
+        assert!(source.is_some(), "{} has no injector", row[0]);
+    }
+}
+
 #[test]
 fn the_handbook_shows_configuration_that_loads() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -4,11 +4,13 @@ mod support;
 
 mod ask;
 mod ask_clip;
+mod backup;
 mod broker;
 mod camera;
 mod centre;
 mod chaos;
 mod clip;
+mod clock;
 mod command;
 mod command_store;
 mod config;

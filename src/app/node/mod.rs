@@ -181,10 +181,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         Some(ended) => ended,
         None => publishing.await,
     };
-    // A client that never finishes its request must not hold the stop up.
-    if let Ok(served) = tokio::time::timeout(FAREWELL, serving).await {
-        report("the HTTP door", served);
-    }
+    farewell(serving).await;
     drop(store);
     tokio::task::spawn_blocking(move || join(writer)).await.ok();
     tracing::info!("node stopped");
@@ -248,6 +245,15 @@ async fn prune(store: Store, clock: Arc<dyn Clock>, days: u32) {
             Ok(events) => tracing::info!(events, "old events are forgotten on this machine; the centre has them"),
             Err(e) => tracing::warn!("old events are not forgotten: {e}"),
         }
+    }
+}
+
+/// Ends the HTTP door. A client that never finishes its request must not hold the stop up, and a node that ends by itself
+/// was not told to; what the door asks must be free for the store to close.
+async fn farewell(mut serving: tokio::task::JoinHandle<Result<()>>) {
+    match tokio::time::timeout(FAREWELL, &mut serving).await {
+        Ok(served) => report("the HTTP door", served),
+        Err(_) => serving.abort(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One worker process as the node sees it: started, spoken to over its socket, started again when it dies.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -21,7 +22,7 @@ use super::vigil::{Hang, Input, Vigil};
 use crate::app::telemetry;
 use crate::base::types::{CameraId, Phantom};
 use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::config::Camera;
+use crate::config::{Camera, Sandbox};
 use crate::wire::ipc::{self, CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup};
 
 /// A worker that has said nothing for this long after its start is given up.
@@ -90,7 +91,10 @@ struct Unfit {
     /// For the metric.
     reason: &'static str,
     error: Error,
+    /// Whose stream it hung on, if that is known.
     camera: Option<CameraId>,
+    /// Whether a camera may have brought it about.
+    own_doing: bool,
 }
 
 /// What is known of one life of a worker when it is over.
@@ -98,7 +102,7 @@ struct Unfit {
 struct Life {
     /// Cameras that it was given.
     cameras: Vec<CameraId>,
-    /// How it ended, unless the node had to kill it.
+    /// How it ended, unless the node had to kill it for what it did.
     status: Option<ExitStatus>,
 }
 
@@ -187,7 +191,7 @@ impl WorkerProcess {
         life.cameras = orders.given.keys().cloned().collect();
         life.cameras.sort();
         drop(orders);
-        let unfit = matches!(&end, Ok(End::Unfit(_)));
+        let misdeed = matches!(&end, Ok(End::Unfit(unfit)) if unfit.own_doing);
         if let Ok(End::Unfit(unfit)) = &end {
             metrics::counter!(crate::base::telemetry::WORKER_KILLS, "reason" => unfit.reason).increment(1);
             // It would not take an order; an error means that it is gone already.
@@ -195,7 +199,7 @@ impl WorkerProcess {
         }
         match timeout(STOP_DEADLINE, child.wait()).await {
             Ok(Ok(status)) => {
-                life.status = Some(status).filter(|_| !unfit);
+                life.status = Some(status).filter(|_| !misdeed);
                 match end {
                     Ok(End::Died(e)) => Ok(End::Died(e.source(status.to_string()))),
                     end => end,
@@ -260,7 +264,16 @@ impl WorkerProcess {
         let text = || format!("a worker takes {} MiB, more than {}; it is ended", bytes >> 20, limit >> 20);
         let error =
             || Error::new(ErrorKind::Exhausted, text()).hint("if no camera is to blame, raise worker_memory_mb");
-        (bytes > limit).then(|| End::Unfit(Unfit { reason: "memory", error: error(), camera: None }))
+        (bytes > limit).then(|| End::Unfit(Unfit { reason: "memory", error: error(), camera: None, own_doing: true }))
+    }
+
+    /// An end when another directory is where the recordings go than the one that the worker was let into.
+    fn displaced(&self, before: Option<(u64, u64)>) -> Option<End> {
+        let dir = &self.setup.record.dir;
+        let displaced = self.setup.sandbox != Sandbox::Off && before.is_some() && directory(dir) != before;
+        let text = "a disk was mounted or taken away where recordings go; the worker is started again for it";
+        let error = || Error::new(ErrorKind::Unavailable, text).at(dir.display());
+        displaced.then(|| End::Unfit(Unfit { reason: "disk", error: error(), camera: None, own_doing: false }))
     }
 
     /// Passes orders and takes messages until the worker ends.
@@ -276,6 +289,7 @@ impl WorkerProcess {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut messages = Messages { read, decoder: Decoder::default(), chunk: vec![0; 64 * 1024] };
         let mut ready = false;
+        let mut recordings = None;
         let mut stop_at: Option<Instant> = None;
         desired.mark_changed();
         loop {
@@ -301,6 +315,7 @@ impl WorkerProcess {
                                 self.sink.worker_ready(self.index);
                                 vigil.step(Input::Ready, self.clock.now());
                                 ready = true;
+                                recordings = directory(&self.setup.record.dir);
                                 desired.mark_changed();
                             }
                             ToNode::Stats(stats) => {
@@ -324,7 +339,7 @@ impl WorkerProcess {
                     if let Some(hang) = vigil.step(Input::Tick, self.clock.now()) {
                         return Ok(hung(&hang));
                     }
-                    if let Some(end) = self.weigh(pid) {
+                    if let Some(end) = self.weigh(pid).or_else(|| self.displaced(recordings)) {
                         return Ok(end);
                     }
                 }
@@ -349,7 +364,12 @@ impl WorkerProcess {
 fn hung(hang: &Hang) -> End {
     let error = Error::new(ErrorKind::Timeout, format!("a worker hangs: {}; it is ended", hang.what));
     let error = hang.camera.iter().fold(error, |error, camera| error.camera(camera));
-    End::Unfit(Unfit { reason: "hang", error, camera: hang.camera.clone() })
+    End::Unfit(Unfit { reason: "hang", error, camera: hang.camera.clone(), own_doing: true })
+}
+
+/// Which directory is at `path`: device and inode.
+fn directory(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// Resident memory of a process; `None` when it is gone.

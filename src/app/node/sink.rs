@@ -253,7 +253,7 @@ impl Sink {
     pub(super) async fn passed_on(&self, cameras: &[CameraId]) {
         for camera in cameras {
             self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(camera);
-            self.0.recordings.interrupted(camera).await;
+            self.0.keepers.recordings.interrupted(camera).await;
         }
     }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::base::geometry::RelativeBox;
 use crate::base::types::{CameraId, EventReport, Phase, Severity, Text};
 use crate::base::{Clock, ErrorKind, Stamp};
-use crate::store::Store;
+use crate::store::{Rebuilt, Store};
 
 /// Pictures that are dropped one after another are one event.
 const SNAPSHOTS_QUIET: Duration = Duration::from_secs(600);
@@ -323,6 +323,7 @@ impl SystemEvents {
     pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut looks = tokio::time::interval(LOOK);
         let mut reserve = self.0.store.reserve_in_use();
+        let mut rebuilt = self.0.store.rebuilt();
         while !*stop.borrow() {
             tokio::select! {
                 () = self.0.wake.notified() => {}
@@ -332,6 +333,12 @@ impl SystemEvents {
                     // The store has gone; it is told at the next start what was open.
                     Err(_) => return,
                 },
+                Ok(()) = rebuilt.changed() => {
+                    let new = rebuilt.borrow_and_update().clone();
+                    if let Some(Rebuilt { aside, salvaged }) = new {
+                        self.tell(&Moment::DatabaseRebuilt { aside: aside.display().to_string(), salvaged });
+                    }
+                }
                 _ = looks.tick() => self.change(Conditions::tick),
                 _ = stop.wait_for(|stop| *stop) => {}
             }

@@ -2,6 +2,7 @@
 //!
 //! A commit is all or nothing and on disk when it returns: only then may a message be acknowledged and receipted.
 
+pub mod backup;
 mod command;
 mod files;
 mod link;
