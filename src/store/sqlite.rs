@@ -4,6 +4,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -11,6 +12,9 @@ use crate::base::{Error, ErrorKind, Result};
 
 /// Stands beside a database that a run found corrupt.
 const SUSPECT: &str = ".suspect";
+/// A database that somebody else has is waited for so often and so long: a second.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A database's shape: how to make it, and how to get there from any earlier version.
 #[derive(Clone, Copy, Debug)]
@@ -142,15 +146,17 @@ pub fn lock(path: &Path) -> Result<File> {
         .mode(0o600)
         .open(&name)
         .map_err(|e| Error::io("cannot open the lock file", &name, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Error::new(ErrorKind::Unavailable, "another wardwatch process uses this database")
-                .at(path.display())
-                .hint("stop it first, or give this one a state_dir of its own"))
+    // A person's command has the database of a stopped role for a moment, and must not keep the role from starting.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io("cannot lock the database", &name, e)),
         }
-        Err(std::fs::TryLockError::Error(e)) => Err(Error::io("cannot lock the database", &name, e)),
     }
+    Err(Error::new(ErrorKind::Unavailable, "another wardwatch process uses this database")
+        .at(path.display())
+        .hint("stop it first, or give this one a state_dir of its own"))
 }
 
 /// Whether a process has the database at `path` open.
