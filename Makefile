@@ -20,7 +20,7 @@ test: setup ## format, lints, all tests: what CI runs
 chaos: setup ## events under faults: kill -9 and broken lines, nothing lost, nothing doubled; ARGS="--cycles 500 --events 20000 --seed 7" or "--outage broker"
 	cargo test --test chaos -- $(or $(ARGS),--cycles 100)
 
-chaos-recording: setup ## recording under faults: kill -9, cameras that stall, a stop; about 10 minutes; ARGS="kills --seed 7 --rounds 12"
+chaos-recording: setup ## recording and clips under faults: kill -9, cameras that stall, a stop; about 20 minutes; ARGS="kills --seed 7 --rounds 12"
 	cargo test --test recording-faults -- $(ARGS)
 
 bench-record: setup ## what recording alone costs a camera, beside ffmpeg -c copy; 4 minutes on a quiet machine
