@@ -22,6 +22,7 @@ mod probe;
 mod publish;
 mod quota;
 mod record;
+mod record_audio;
 mod record_clock;
 mod record_faults;
 mod record_index;

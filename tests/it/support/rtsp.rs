@@ -207,6 +207,8 @@ pub enum Bad {
     GarbageVideo,
     /// Announces a codec that nobody reads.
     OddCodec,
+    /// Plays well, but hangs up on who asks for the sound that it announces.
+    KeepsItsSound,
 }
 
 /// A bad camera.
@@ -276,6 +278,9 @@ impl Session {
         while let Some((method, sequence)) = self.request(&mut requests)? {
             let answer = self.answer(&method, &sequence);
             self.stream.write_all(&answer)?;
+            if answer.is_empty() && self.bad == Bad::KeepsItsSound {
+                return Ok(());
+            }
             if method == "PLAY" {
                 self.play()?;
             }
@@ -293,6 +298,7 @@ impl Session {
             match name.as_str() {
                 "cseq" => sequence = line.to_owned(),
                 "authorization" => drop(self.shown.fetch_add(1, Ordering::Relaxed)),
+                _ if method.is_empty() && line.contains("trackID=1") => method = "SETUP of sound".to_owned(),
                 "" if !method.is_empty() => return Ok(Some((method, sequence))),
                 _ if method.is_empty() => method = line.split(' ').next().unwrap_or_default().to_owned(),
                 _ => {}
@@ -322,7 +328,7 @@ impl Session {
             format!("RTSP/1.0 200 OK\r\n{sequence}\r\n{headers}{length}\r\n{body}").into_bytes()
         };
         match (self.bad, method) {
-            (Bad::Silent, _) => Vec::new(),
+            (Bad::Silent, _) | (Bad::KeepsItsSound, "SETUP of sound") => Vec::new(),
             (Bad::Garbage, _) => b"\x00\xff\r\nnot rtsp\r\n\r\n".repeat(200),
             (_, "OPTIONS") => ok("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n", ""),
             (Bad::Status(code), _) => {
@@ -348,9 +354,13 @@ impl Session {
             Bad::HugeDescription => "a=x-filler:0123456789012345678901234567890123456789\r\n".repeat(40_000),
             _ => String::new(),
         };
+        let sound = match self.bad {
+            Bad::KeepsItsSound => "m=audio 0 RTP/AVP 8\r\na=control:trackID=1\r\n",
+            _ => "",
+        };
         format!(
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{filler}m=video 0 RTP/AVP 96\r\n\
-             a=rtpmap:96 {codec}/90000\r\na=control:trackID=0\r\n"
+             a=rtpmap:96 {codec}/90000\r\na=control:trackID=0\r\n{sound}"
         )
     }
 
@@ -372,6 +382,7 @@ impl Session {
                     }
                     sender.picture(&small[number % small.len()], &mut self.stream)?;
                 }
+                Bad::KeepsItsSound => sender.picture(&small[number % small.len()], &mut self.stream)?,
                 Bad::GarbageRtp => {
                     sender.interleaved(&[number as u8 ^ 0x2a; 200], &mut self.stream)?;
                 }

@@ -1,0 +1,217 @@
+//! The sound of one RTSP connection, where it is wanted at all: which medium is taken, and its RTP into access units of AAC,
+//! copied or, from G.711, encoded.
+//!
+//! It has a pipeline of its own. In the one that receives it ends in a sink that takes everything at once, so that sound
+//! that stops, stutters or cannot be decoded is nothing that the pictures wait for or fail with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use super::gst_error;
+use crate::base::audio::{AudioParams, AudioUnit};
+use crate::base::{Clock, Result};
+
+/// What avenc_aac puts before the first sample it was given, without taking it off the times.
+const ENCODER_DELAY: u32 = 1024;
+
+/// What a camera sends that can be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Aac,
+    ALaw,
+    MuLaw,
+}
+
+impl Coding {
+    /// Reads a medium's announcement; the name of what it is when it cannot be recorded.
+    pub(super) fn of(medium: &gst::StructureRef) -> std::result::Result<Self, String> {
+        let text = |name: &str| medium.get::<String>(name).unwrap_or_default();
+        let encoding = text("encoding-name");
+        match (encoding.as_str(), medium.get::<i32>("payload").unwrap_or(-1)) {
+            // These numbers need no name (RFC 3551), and many cameras give none.
+            ("PCMA", _) | ("", 8) => Ok(Self::ALaw),
+            ("PCMU", _) | ("", 0) => Ok(Self::MuLaw),
+            ("MPEG4-GENERIC", _) => {
+                let config = hex::decode(text("config")).ok().and_then(|c| AudioParams::parse(&c));
+                config.map(|_| Self::Aac).ok_or(encoding)
+            }
+            ("", _) => Err("sound of no known kind".to_owned()),
+            _ => Err(encoding),
+        }
+    }
+
+    fn template(self) -> &'static str {
+        match self {
+            Self::Aac => include_str!("../../pipelines/audio-aac.gst"),
+            Self::ALaw => include_str!("../../pipelines/audio-alaw.gst"),
+            Self::MuLaw => include_str!("../../pipelines/audio-mulaw.gst"),
+        }
+    }
+
+    /// Of the packets that come out of `pad`.
+    fn caps(self, pad: &gst::Pad) -> gst::Caps {
+        let mut caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let name = match self {
+            Self::Aac => return caps,
+            Self::ALaw => "PCMA",
+            Self::MuLaw => "PCMU",
+        };
+        if let Some(medium) = caps.make_mut().structure_mut(0) {
+            medium.set("encoding-name", name);
+            medium.set("clock-rate", 8000);
+        }
+        caps
+    }
+
+    fn delay(self) -> u32 {
+        if self == Self::Aac { 0 } else { ENCODER_DELAY }
+    }
+}
+
+/// Is told every access unit in a thread of its own, and must not wait.
+pub type OnAudio = Box<dyn FnMut(AudioUnit) + Send>;
+
+/// The pipeline that makes access units. Dropping it ends it.
+pub(super) struct Tail {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+}
+
+impl Tail {
+    /// Takes what comes out of `pad`, which belongs to `receiving`.
+    pub(super) fn attach(
+        receiving: &gst::Pipeline,
+        pad: &gst::Pad,
+        coding: Coding,
+        clock: Arc<dyn Clock>,
+        connection: u64,
+        on_audio: OnAudio,
+    ) -> Result<Self> {
+        let (pipeline, rtp, encoded) = build(coding)?;
+        rtp.set_caps(Some(&coding.caps(pad)));
+        deliver(&encoded, coding, clock, connection, on_audio);
+        let bus = pipeline.bus().ok_or_else(|| gst_error("the audio pipeline has no bus", ""))?;
+        let tail = Self { pipeline, bus };
+        tail.pipeline.set_state(gst::State::Playing).map_err(|e| gst_error("the sound cannot be decoded", e))?;
+        link(receiving, pad, rtp)?;
+        Ok(tail)
+    }
+
+    /// Why it makes nothing any more, if so.
+    pub(super) fn failure(&self) -> Option<String> {
+        match self.bus.pop_filtered(&[gst::MessageType::Error])?.view() {
+            gst::MessageView::Error(e) => Some(e.error().to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        if let Err(e) = self.pipeline.set_state(gst::State::Null) {
+            tracing::debug!("an audio pipeline did not stop: {e}");
+        }
+    }
+}
+
+fn build(coding: Coding) -> Result<(gst::Pipeline, gst_app::AppSrc, gst_app::AppSink)> {
+    let element = gst::parse::launch(coding.template().trim())
+        .map_err(|e| gst_error(&format!("no pipeline for {coding:?} sound"), e))?;
+    let pipeline =
+        element.downcast::<gst::Pipeline>().map_err(|_| gst_error("the audio template is no pipeline", ""))?;
+    let rtp = pipeline.by_name("rtp").and_then(|e| e.downcast::<gst_app::AppSrc>().ok());
+    let encoded = pipeline.by_name("encoded").and_then(|e| e.downcast::<gst_app::AppSink>().ok());
+    let (Some(rtp), Some(encoded)) = (rtp, encoded) else {
+        return Err(gst_error("the audio template lacks `rtp` or `encoded`", ""));
+    };
+    Ok((pipeline, rtp, encoded))
+}
+
+/// A sink that never refuses and never waits, from `pad` to the other pipeline.
+fn link(receiving: &gst::Pipeline, pad: &gst::Pad, rtp: gst_app::AppSrc) -> Result<()> {
+    let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(64).drop(true).build();
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                if let Some(buffer) = sink.pull_sample().ok().and_then(|s| s.buffer_owned()) {
+                    // When the other side is broken it says so itself.
+                    rtp.push_buffer(buffer).ok();
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build(),
+    );
+    receiving.add(&sink).map_err(|e| gst_error("the sound cannot be received", e))?;
+    sink.sync_state_with_parent().map_err(|e| gst_error("the sound cannot be received", e))?;
+    let entry = sink.static_pad("sink").ok_or_else(|| gst_error("an appsink has no entry", ""))?;
+    pad.link(&entry).map(drop).map_err(|e| gst_error("the sound cannot be received", format!("{e:?}")))
+}
+
+fn deliver(sink: &gst_app::AppSink, coding: Coding, clock: Arc<dyn Clock>, connection: u64, mut on_audio: OnAudio) {
+    let mut known: Option<(gst::Caps, Arc<AudioParams>)> = None;
+    let mut next = Duration::ZERO;
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let arrived = clock.now();
+                let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else {
+                    return Ok(gst::FlowSuccess::Ok);
+                };
+                let params = match &known {
+                    Some((of, params)) if *of == caps => params.clone(),
+                    _ => {
+                        let params = Arc::new(params(&caps).ok_or(gst::FlowError::NotNegotiated)?);
+                        known = Some((caps, params.clone()));
+                        params
+                    }
+                };
+                // Of several units in one packet only the first has a time.
+                let told = buffer.pts().map(|t| Duration::from_nanos(t.nseconds()));
+                let pts = told.map_or(next, |t| t.saturating_sub(params.lasts(coding.delay())));
+                if let Ok(mapped) = buffer.into_mapped_buffer_readable() {
+                    let unit = AudioUnit { pts, arrived, connection, params, data: Bytes::from_owner(mapped) };
+                    next = unit.end();
+                    on_audio(unit);
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build(),
+    );
+}
+
+fn params(caps: &gst::Caps) -> Option<AudioParams> {
+    let config = caps.structure(0)?.get::<gst::Buffer>("codec_data").ok()?;
+    AudioParams::parse(&config.map_readable().ok()?)
+}
+
+/// See [`super::check_templates`].
+pub(super) fn check_templates() -> Result<()> {
+    [Coding::Aac, Coding::ALaw, Coding::MuLaw].into_iter().try_for_each(|coding| build(coding).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_recorded_is_known_by_its_name_or_its_number() {
+        crate::ingest::init().expect("GStreamer");
+        let of = |text: &str| {
+            let caps: gst::Caps = format!("application/x-rtp,media=audio,{text}").parse().expect("caps");
+            Coding::of(caps.structure(0).expect("one"))
+        };
+        assert_eq!(of("payload=8"), Ok(Coding::ALaw));
+        assert_eq!(of("payload=0"), Ok(Coding::MuLaw));
+        assert_eq!(of("payload=97,encoding-name=PCMU"), Ok(Coding::MuLaw));
+        assert_eq!(of("payload=97,encoding-name=MPEG4-GENERIC,config=(string)1408"), Ok(Coding::Aac));
+        assert_eq!(of("payload=97,encoding-name=MPEG4-GENERIC,config=(string)bd88"), Err("MPEG4-GENERIC".into()));
+        assert_eq!(of("payload=97,encoding-name=OPUS"), Err("OPUS".into()));
+        assert!(of("payload=9").is_err());
+    }
+}
