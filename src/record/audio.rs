@@ -133,22 +133,22 @@ fn mp4a(params: &AudioParams) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::boxes;
     use super::*;
     use crate::base::Stamp;
 
-    fn params() -> Arc<AudioParams> {
+    pub(in super::super) fn params() -> Arc<AudioParams> {
         Arc::new(AudioParams::parse(&[0x15, 0x88]).expect("AAC, 8 kHz"))
     }
 
-    fn unit(ms: u64) -> AudioUnit {
+    pub(in super::super) fn unit(ms: u64) -> AudioUnit {
         let (pts, data) = (Duration::from_millis(ms), Bytes::from(vec![ms as u8; 3]));
         AudioUnit { pts, arrived: Stamp { mono: pts, wall_ms: 0 }, connection: 1, params: params(), data }
     }
 
     /// As mp4mux begins a file: one track, ten pictures a second.
-    fn video() -> Vec<u8> {
+    pub(in super::super) fn video() -> Vec<u8> {
         let tkhd = full(b"tkhd", 3, &[&words(&[0, 0, 1, 0])]);
         let mdhd = full(b"mdhd", 0, &[&words(&[0, 0, 1000, 0, 0])]);
         let stsd =
@@ -160,7 +160,7 @@ mod tests {
         boxed(b"moov", &[mvhd, trak, mvex].concat())
     }
 
-    fn fragment(init: &Init, at: u64) -> Vec<u8> {
+    pub(in super::super) fn fragment(init: &Init, at: u64) -> Vec<u8> {
         let samples = [Sample { duration: 100, size: 4, flags: 0, offset: 0 }; 10];
         let mut bytes = init.fragment_head(1, (at, &samples), None);
         bytes.resize(bytes.len() + 40, 0xee);

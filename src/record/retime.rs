@@ -94,3 +94,40 @@ impl Sound<'_> {
         Some((at, samples.to_vec(), data))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::audio::{AudioTrack, tests as made};
+    use super::*;
+
+    #[test]
+    fn sound_keeps_its_place_beside_the_pictures_from_segment_to_segment() {
+        let silent = Init::parse(&made::video()).expect("a moov");
+        let (mut track, head) = AudioTrack::begin(&made::video(), &made::params()).expect("it begins");
+        let init = Init::parse(&head).expect("a moov");
+        let mut heard = |at: u64, ms: &[u64]| {
+            let units: Vec<_> = ms.iter().copied().map(made::unit).collect();
+            let bytes = track.add(&made::fragment(&silent, at), std::time::Duration::ZERO, &units).expect("added");
+            init.samples(&bytes).expect("whole")
+        };
+        // What begins before its fragment came late for the one before it.
+        let first = heard(1000, &[700, 828, 956, 1084]);
+        let second = heard(2000, &[2108, 2236]);
+        let none = silent.samples(&made::fragment(&silent, 0)).expect("whole");
+        let inits = [init.clone(), silent];
+        let all = [(0, &first), (1, &none), (0, &second)];
+        let (timed, duration) = retime(&init, &inits, all.into_iter());
+        assert_eq!((duration, timed.iter().map(|t| t.decode_time).collect::<Vec<_>>()), (3000, vec![0, 1000, 2000]));
+        let sound: Vec<_> = timed
+            .iter()
+            .map(|t| t.audio.as_ref().map(|(at, samples, data)| (*at, samples.len(), data.len())))
+            .collect();
+        // At 8 kHz: 84 ms and 108 ms after the pictures of their fragments.
+        assert_eq!(sound, [Some((672, 1, 3)), None, Some((16_864, 2, 6))]);
+        let data = timed[0].audio.as_ref().expect("heard").2.clone();
+        assert_eq!(data.end, first.audio.as_ref().expect("heard").data.end, "the last one stays");
+
+        let (timed, _) = retime(&inits[1], &inits, all.into_iter());
+        assert!(timed.iter().all(|t| t.audio.is_none()), "a silent clip stays silent");
+    }
+}

@@ -246,6 +246,14 @@ fn a_recording_that_cannot_be_kept_as_written_says_where_and_how_to_mend_it() {
         let error = cameras_error(&format!("{camera}{line}\n"));
         assert!(words.iter().all(|w| error.contains(w)) && error.contains(":6:"), "{error}");
     }
+    let udp = camera.replace("'rtsp://h/' }", "'rtsp://h/', transport = 'udp' }");
+    let error = cameras_error(&format!("{udp}audio = true\n"));
+    assert!(["audio", "TCP", "transport", ":6:"].iter().all(|w| error.contains(w)), "{error}");
+    // What is recorded is another stream.
+    let document = format!("{udp}audio = true\n[camera.record]\nurl = 'rtsp://h/1'\n");
+    let (_dir, path) = file("cameras.toml", &document);
+    let document = load_cameras(&path).expect("valid");
+    assert!(document.cameras[0].recording.audio);
 }
 
 #[test]

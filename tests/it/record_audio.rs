@@ -127,6 +127,7 @@ fn plays_in_a_browser_and_is_silent_when_masked(clip: &Path, masked: &Path) {
     let (played, frames) = (browser::play(clip), pictures(clip).len());
     assert_eq!((played.error.as_str(), (played.width, played.height)), ("", (320, 240)));
     assert!(played.at > played.duration - 0.5 && played.duration > 3.0, "{played:?} of {frames}");
+    assert!(played.sound > 0, "its sound is decoded, too");
     transcode::run(&transcode::Request {
         input: clip.to_owned(),
         codec: Codec::H264,
