@@ -451,6 +451,18 @@ mod tests {
     }
 
     #[test]
+    fn without_sound_a_head_is_what_it_was_before_there_was_any() {
+        let video = Track { id: 1, timescale: 90_000, defaults: Sample::default(), parameters: vec![] };
+        let init = Init { moov: Vec::new(), video, audio: None };
+        let head =
+            init.fragment_head(7, (5, &[Sample { duration: 3000, size: 10, flags: 0x0200_0000, offset: 0 }]), None);
+        let expected = "00000068 6d6f6f66 00000010 6d666864 00000000 00000007 00000050 74726166 \
+            00000010 74666864 00020000 00000001 00000014 74666474 01000000 00000000 00000005 \
+            00000024 7472756e 01000f01 00000001 00000070 00000bb8 0000000a 02000000 00000000 00000012 6d646174";
+        assert_eq!(hex::encode(head), expected.replace(' ', ""));
+    }
+
+    #[test]
     fn what_is_no_box_is_an_error_and_no_panic() {
         for length in 0..40 {
             for fill in [0u8, 1, 8, 0xff] {

@@ -2,6 +2,7 @@
 //! and whatever becomes of it the pictures are recorded.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wardwatch::base::types::{Codec, Segment, SegmentState, StreamRole};
@@ -12,8 +13,8 @@ use wardwatch::record::transcode;
 use crate::record::{Recording, Row, camera};
 use crate::support::browser;
 use crate::support::rtsp::{Bad, BadCamera};
-use crate::support::segments::pictures;
-use crate::support::site;
+use crate::support::segments::{flip, pictures};
+use crate::support::site::{self, wardwatch};
 use crate::support::sound::{Sound, SoundCamera, flashes, tracks, whistles};
 use crate::support::wait::until;
 
@@ -204,19 +205,35 @@ fn a_worker_that_is_killed_leaves_fragments_that_play_with_their_sound() {
     assert!(node.check(recovered).frames >= 40);
     let found = tracks(&node.file(recovered));
     assert!(found.len() == 2 && (found[0].2 - found[1].2).abs() < 0.5, "{found:?}");
+
+    let fsck = || {
+        let done = wardwatch().args(["fsck", "--config"]).arg(node.site.path("node.toml")).output().expect("it runs");
+        (done.status.code(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    };
+    assert_eq!(fsck().0, Some(0), "{}", fsck().1);
+    let file = node.file(recovered);
+    let first = Sidecar::read(&sidecar_path(&file)).expect("readable").fragments[0].clone();
+    flip(&file, first.offset + first.bytes - 1);
+    let (code, text) = fsck();
+    assert!(code != Some(0) && text.contains(&recovered.path), "sound is checked as pictures are: {text}");
 }
 
 #[test]
-fn a_camera_that_hangs_up_on_who_asks_for_its_sound_is_recorded_without() {
+fn a_camera_that_keeps_its_sound_to_itself_is_recorded_without() {
     let node = Recording::new("segment_seconds = 2\n");
-    let odd = BadCamera::start(Bad::KeepsItsSound);
-    node.cameras(1, &[listened("ngo-1", &odd.url())]);
+    let (odd, silent) = (BadCamera::start(Bad::KeepsItsSound), BadCamera::start(Bad::SilentMicrophone));
+    node.cameras(1, &[listened("odd", &odd.url()), listened("silent", &silent.url())]);
     let running = node.run();
-    until("it is recorded", LONG, || node.count("state = 'closed'") >= 2);
+    let closed = |id: &str| node.count(&format!("camera = '{id}' AND state = 'closed'"));
+    until("both are recorded", LONG, || closed("odd") >= 2 && closed("silent") >= 2);
     let log = running.log();
     assert_eq!(running.stop(), 0);
+    let said =
+        |id: &str| log.lines().filter(|l| l.contains(&format!("\"{id}\"")) && l.contains("without sound")).count();
     assert!(log.contains("sends no video when it is asked for its sound, too; it is recorded without sound"), "{log}");
+    assert_eq!((said("odd"), said("silent")), (1, 0), "{log}");
     for row in &node.rows("TRUE") {
         assert_eq!(tracks(&node.file(row)).len(), 1);
     }
+    assert_eq!(silent.connections.load(Ordering::Relaxed), 1, "nobody takes it for a stream that has stalled");
 }

@@ -209,6 +209,8 @@ pub enum Bad {
     OddCodec,
     /// Plays well, but hangs up on who asks for the sound that it announces.
     KeepsItsSound,
+    /// Plays well, and sets up the sound that it announces, but never sends any.
+    SilentMicrophone,
 }
 
 /// A bad camera.
@@ -343,6 +345,7 @@ impl Session {
             }
             (_, "DESCRIBE") => ok("Content-Type: application/sdp\r\n", &self.description()),
             (Bad::OtherTransport, "SETUP") => format!("RTSP/1.0 461 No\r\n{sequence}\r\n\r\n").into_bytes(),
+            (_, "SETUP of sound") => ok("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=2-3\r\n", ""),
             (_, "SETUP") => ok("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n", ""),
             _ => ok("Session: 1\r\n", ""),
         }
@@ -355,7 +358,7 @@ impl Session {
             _ => String::new(),
         };
         let sound = match self.bad {
-            Bad::KeepsItsSound => "m=audio 0 RTP/AVP 8\r\na=control:trackID=1\r\n",
+            Bad::KeepsItsSound | Bad::SilentMicrophone => "m=audio 0 RTP/AVP 8\r\na=control:trackID=1\r\n",
             _ => "",
         };
         format!(
@@ -382,7 +385,9 @@ impl Session {
                     }
                     sender.picture(&small[number % small.len()], &mut self.stream)?;
                 }
-                Bad::KeepsItsSound => sender.picture(&small[number % small.len()], &mut self.stream)?,
+                Bad::KeepsItsSound | Bad::SilentMicrophone => {
+                    sender.picture(&small[number % small.len()], &mut self.stream)?
+                }
                 Bad::GarbageRtp => {
                     sender.interleaved(&[number as u8 ^ 0x2a; 200], &mut self.stream)?;
                 }
