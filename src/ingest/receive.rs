@@ -12,9 +12,10 @@ use gstreamer_app as gst_app;
 use sha2::{Digest, Sha256};
 
 use super::audio::{self, Coding, OnAudio};
-use super::camera_clock::{CameraClock, SyncPoint};
+use super::camera_clock::{CameraClock, Clocks, SyncPoint};
 use super::gst_error;
 use super::health::Fault;
+use crate::base::audio::AudioUnit;
 use crate::base::types::{AccessUnit, Codec, FaultKind, StreamParams};
 use crate::base::{Clock, Result};
 use crate::config::Transport;
@@ -54,6 +55,8 @@ struct Verdict {
     muted: AtomicBool,
     /// The number of the video among the described streams.
     video_stream: AtomicU32,
+    /// The same of the sound, if that is set up.
+    audio_stream: AtomicU32,
     audio: Mutex<AudioState>,
 }
 
@@ -309,14 +312,14 @@ fn select_streams(source: &gst::Element, verdict: Arc<Verdict>, wants_audio: boo
                 }
                 first
             }
-            Some("audio") if wants_audio => medium.is_some_and(|m| select_audio(m, &verdict)),
+            Some("audio") if wants_audio => medium.is_some_and(|m| select_audio(m, number, &verdict)),
             _ => false,
         };
         Some(wanted.to_value())
     });
 }
 
-fn select_audio(medium: &gst::StructureRef, verdict: &Verdict) -> bool {
+fn select_audio(medium: &gst::StructureRef, number: u32, verdict: &Verdict) -> bool {
     let mut audio = verdict.audio.lock().unwrap_or_else(PoisonError::into_inner);
     if audio.coding.is_some() {
         return false;
@@ -324,6 +327,7 @@ fn select_audio(medium: &gst::StructureRef, verdict: &Verdict) -> bool {
     match Coding::of(medium) {
         Ok(coding) => {
             audio.coding = Some(coding);
+            verdict.audio_stream.store(number, Ordering::Relaxed);
             audio.failure = None;
             true
         }
@@ -334,22 +338,31 @@ fn select_audio(medium: &gst::StructureRef, verdict: &Verdict) -> bool {
     }
 }
 
-/// Follows the sender reports of the camera's video: the jitter buffer, deep inside of the source, sees them.
-fn follow_camera_clock(source: &gst::Element, verdict: Arc<Verdict>) -> Arc<Mutex<CameraClock>> {
-    let camera = Arc::new(Mutex::new(CameraClock::default()));
+/// Follows the camera's sender reports: the jitter buffers, deep inside of the source, see them. The source itself would
+/// move whichever of sound and pictures is ahead; it must not, so that sound moves no picture.
+fn follow_camera_clock(source: &gst::Element, verdict: Arc<Verdict>) -> Arc<Mutex<Clocks>> {
+    let camera = Arc::new(Mutex::new(Clocks::default()));
     let followed = camera.clone();
     source.connect("new-manager", false, move |values| {
         let manager = values.get(1)?.get::<gst::Element>().ok()?;
+        if manager.has_property("max-ts-offset") {
+            // Nanoseconds; zero would be no limit.
+            manager.set_property("max-ts-offset", 1i64);
+        }
         let (followed, verdict) = (followed.clone(), verdict.clone());
         manager.connect("new-jitterbuffer", false, move |values| {
-            if values.get(2)?.get::<u32>().ok()? != verdict.video_stream.load(Ordering::Relaxed) {
+            let number = values.get(2)?.get::<u32>().ok()?;
+            let is_video = number == verdict.video_stream.load(Ordering::Relaxed);
+            if !is_video && number != verdict.audio_stream.load(Ordering::Relaxed) {
                 return None;
             }
             let jitter_buffer = values.get(1)?.get::<gst::Element>().ok()?;
             let followed = followed.clone();
             jitter_buffer.connect("handle-sync", false, move |values| {
                 let sync = values.get(1)?.get::<gst::Structure>().ok()?;
-                synchronise(&mut followed.lock().unwrap_or_else(PoisonError::into_inner), &sync);
+                let mut clocks = followed.lock().unwrap_or_else(PoisonError::into_inner);
+                synchronise(if is_video { &mut clocks.video } else { &mut clocks.audio }, &sync);
+                clocks.compare();
                 None
             });
             None
@@ -377,7 +390,7 @@ fn synchronise(clock: &mut CameraClock, sync: &gst::StructureRef) -> Option<()> 
 #[derive(Clone)]
 struct Times {
     arrival: Arc<dyn Clock>,
-    camera: Arc<Mutex<CameraClock>>,
+    camera: Arc<Mutex<Clocks>>,
     connection: u64,
 }
 
@@ -395,20 +408,21 @@ fn attach_audio(
     times: &Times,
     on_audio: OnAudio,
 ) {
-    let (pipeline, clock, connection) = (pipeline.downgrade(), times.arrival.clone(), times.connection);
+    let (pipeline, times) = (pipeline.downgrade(), times.clone());
     let on_audio = Mutex::new(Some(on_audio));
     source.connect_pad_added(move |_, pad| {
         let Some(pipeline) = pipeline.upgrade().filter(|_| media(pad).as_deref() == Some("audio")) else { return };
         let mut audio = verdict.audio.lock().unwrap_or_else(PoisonError::into_inner);
         let on_audio = on_audio.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(coding), Some(mut on_audio)) = (audio.coding, on_audio) else { return };
-        let heard = verdict.clone();
+        let (heard, clocks) = (verdict.clone(), times.camera.clone());
         let unless_muted: OnAudio = Box::new(move |unit| {
             if !heard.muted.load(Ordering::Relaxed) {
-                on_audio(unit);
+                let pts = clocks.lock().unwrap_or_else(PoisonError::into_inner).beside_pictures(unit.pts);
+                on_audio(AudioUnit { pts, ..unit });
             }
         });
-        match audio::Tail::attach(&pipeline, pad, coding, clock.clone(), connection, unless_muted) {
+        match audio::Tail::attach(&pipeline, pad, coding, times.arrival.clone(), times.connection, unless_muted) {
             Ok(tail) => audio.tail = Some(tail),
             Err(e) => audio.failure = Some(format!("sends sound that cannot be received: {e}")),
         }
@@ -502,7 +516,7 @@ fn deliver(sink: &gst_app::AppSink, codec: Codec, times: Times, mut on_unit: OnU
                         pts: last_pts,
                         keyframe,
                         arrived,
-                        camera_time_ms: times.camera.lock().unwrap_or_else(PoisonError::into_inner).at(last_pts),
+                        camera_time_ms: times.camera.lock().unwrap_or_else(PoisonError::into_inner).video.at(last_pts),
                         params,
                         data,
                     });

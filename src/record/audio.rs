@@ -19,7 +19,7 @@ pub type Listen = Box<dyn Fn(u64, Duration, Duration) -> Vec<AudioUnit> + Send>;
 
 /// Times that are off by less follow one another without a hole: cameras' clocks jitter, and players hear every step.
 pub(super) fn tolerance(rate: u32) -> u64 {
-    u64::from(rate) / 16
+    u64::from(rate) / 32
 }
 
 /// The sound of one segment.

@@ -110,8 +110,8 @@ fn what_a_camera_hears_is_recorded_where_that_is_wanted_and_asked_for_nowhere_el
         for row in &rows[1..3] {
             together(&node.file(row));
         }
-        // A stop does not wait for the sound of the last pictures.
-        let rows = &rows[..rows.len() - 1];
+        // And a stop does not wait for the sound of the last pictures.
+        let rows = &rows[1..rows.len() - 1];
         let out = node.site.path(&format!("{id}.mp4"));
         let report = cut(&node, id, rows, 1_200, &out);
         assert_eq!(report.missing_ms(), 0);

@@ -175,7 +175,18 @@ pub fn flashes(file: &Path) -> Vec<f64> {
 
 /// When it begins to whistle, in seconds.
 pub fn whistles(file: &Path) -> Vec<f64> {
-    let options = ["-map", "0:a", "-af", "aresample=async=1:first_pts=0", "-ar", "8000", "-ac", "1", "-f", "s16le"];
+    let options = [
+        "-map",
+        "0:a",
+        "-af",
+        "aresample=async=1:first_pts=0:min_hard_comp=0.02",
+        "-ar",
+        "8000",
+        "-ac",
+        "1",
+        "-f",
+        "s16le",
+    ];
     let samples = decoded(file, &options);
     let (mut heard, mut quiet) = (Vec::new(), 0);
     for (n, sample) in samples.chunks_exact(2).enumerate() {
