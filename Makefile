@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips
+.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips bench-memory
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,3 +28,6 @@ bench-record: setup ## what recording alone costs a camera, beside ffmpeg -c cop
 
 bench-clips: setup ## how long an event's clip takes, and to make one anew with masks; 6 minutes on a quiet machine
 	cargo test --release --test recording-faults -- clips $(ARGS)
+
+bench-memory: setup ## what a worker with 1, 4 and 8 cameras takes of memory; 10 minutes; ARGS="--rounds 10" for as many minutes each
+	cargo test --release --test recording-faults -- memory $(ARGS)

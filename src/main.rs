@@ -19,6 +19,8 @@ const EXAMPLES: &str = "Examples:
   wardwatch clip --camera ngo-12-dau --from 2026-11-24T02:10:00+07:00 --to 2026-11-24T02:12:00+07:00 -o out.mp4
   wardwatch fsck --config wardwatch.toml    do recordings, their index and their hashes agree?
   wardwatch enrol-code --node node-2        at the centre: a code with which a node may deliver clips
+  wardwatch ask status                      at the centre: what was asked of nodes, by whom, and what came of it
+  wardwatch backup -o backup.tar            state and keys in one file; `wardwatch restore` puts them back
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
 Logs go to standard error: text on a terminal, JSON otherwise; RUST_LOG sets what is logged (RUST_LOG=debug).";
@@ -164,6 +166,22 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Where objects went on one camera in the last day, as JSON lines; the node may run or be stopped
+    #[command(
+        after_help = "Example:\n  wardwatch tracks --camera ngo-12-dau --from 2026-11-24T02:00:00+07:00 --to 2026-11-24T03:00:00+07:00\n\nA line is a piece of a track: boxes and times, no pictures. What came in the last minute may not be there yet.\n[track] keep_hours says for how long they are kept. Exit codes: 0 written, 1 there are none, 2 wrong configuration or usage."
+    )]
+    Tracks {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        #[arg(long, value_name = "ID")]
+        camera: String,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME")]
+        from: String,
+        /// RFC 3339
+        #[arg(long, value_name = "TIME")]
+        to: String,
+    },
     /// Prints a one-time code with which a node may enrol; at the centre, which may run or be stopped
     #[command(
         after_help = "Example:\n  wardwatch enrol-code --config wardwatch.toml --node node-2\n\nThe code is good once and for an hour. A node that enrols again gets a new secret; its old one is good no more."
@@ -183,6 +201,38 @@ enum Command {
         /// What `wardwatch enrol-code` printed at the centre
         #[arg(long, value_name = "CODE")]
         code: String,
+    },
+    /// At the centre: has a node deliver a clip, keep recordings or let them go, and shows what came of it
+    #[command(subcommand)]
+    Ask(AskCommand),
+    /// Copies state and keys into one file, which only its owner can read; node and centre may run or be stopped
+    #[command(
+        after_help = "Example:\n  wardwatch backup --config wardwatch.toml -o backup.tar\n\nIn it: both configuration files, the databases of node and centre, the broker's passwords, the node's identity, and\nthe files of passwords, certificates and keys that the configuration names. Not in it: recordings, clips, pictures of\nthe centre; the report says where they are. Databases are copied beside the file first: it needs twice their room.\n\nExit codes: 0 written and read back, 1 failed, 2 wrong configuration or usage."
+    )]
+    Backup {
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+        config: PathBuf,
+        /// Must not exist yet
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Puts a backup into place; node and centre must be stopped
+    #[command(
+        after_help = "Examples:\n  wardwatch restore --from backup.tar --config /etc/wardwatch/wardwatch.toml   everything to the place it had\n  wardwatch restore --from backup.tar --to elsewhere                           everything below one directory\n\nThe archive is checked whole before anything is written. What is there already is left, and refused, or with --force\nput aside as ….before-restore-<milliseconds>. Started by root, files get the owner of the directory they are put in.\n\nExit codes: 0 restored, 1 the archive is damaged or node or centre run: nothing was changed; 2 something is there\nalready, a newer wardwatch made it, or wrong usage."
+    )]
+    Restore {
+        /// What `wardwatch backup` wrote
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// What becomes of the backup's wardwatch.toml; the rest goes where it says
+        #[arg(long, value_name = "FILE", required_unless_present = "to")]
+        config: Option<PathBuf>,
+        /// A directory for everything; absolute paths of the configuration go below it, too
+        #[arg(long, value_name = "DIR", conflicts_with = "config")]
+        to: Option<PathBuf>,
+        /// Puts aside what is there already
+        #[arg(long)]
+        force: bool,
     },
     /// Started by the node, never by a person
     #[command(hide = true)]
@@ -266,6 +316,16 @@ fn run(command: Command) -> Result<ExitCode> {
             let clean = app::recordings::check_recordings(&config, repair, &mut std::io::stdout())?;
             Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
+        Command::Tracks { config, camera, from, to } => {
+            app::telemetry::init(Some("warn"))?;
+            let written = app::tracks::write_tracks(&config, &camera, &from, &to, &mut std::io::stdout())?;
+            Ok(if written > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Command::Ask(asked) => {
+            app::telemetry::init(Some("warn"))?;
+            let done = app::ask::run(asked.command(), &mut std::io::stdout())?;
+            Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
         Command::Transcode => {
             app::telemetry::init(Some("warn"))?;
             app::transcode::run().map(done)
@@ -277,6 +337,18 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Enrol { config, code } => {
             app::telemetry::init(Some("warn"))?;
             app::enrol::enrol(&config, &code, &mut std::io::stdout()).map(done)
+        }
+        Command::Backup { config, output } => {
+            app::telemetry::init(Some("warn"))?;
+            app::backup::backup(&config, &output, &mut std::io::stdout(), &mut std::io::stderr()).map(done)
+        }
+        Command::Restore { from, config, to, force } => {
+            app::telemetry::init(Some("warn"))?;
+            let target = match to {
+                Some(directory) => app::restore::Target::Directory(directory),
+                None => app::restore::Target::Config(config.unwrap_or_else(|| "wardwatch.toml".into())),
+            };
+            app::restore::restore(&from, &target, force, &mut std::io::stdout(), &mut std::io::stderr()).map(done)
         }
         Command::Worker { socket } => {
             app::telemetry::init(None)?;
@@ -292,4 +364,92 @@ fn program() -> Result<PathBuf> {
 fn password_from(name: &str) -> Result<String> {
     std::env::var(name)
         .map_err(|_| Error::new(ErrorKind::Config, format!("the environment variable {name} is not set")))
+}
+
+/// What a node can be asked. A node that is away is asked when it comes back, for seven days.
+#[derive(Subcommand)]
+enum AskCommand {
+    /// Has a clip made of what a camera recorded, at most an hour, and delivered to the centre
+    Clip {
+        #[command(flatten)]
+        range: AskRange,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
+    },
+    /// Keeps what a camera recorded, or will, until it is released
+    Hold {
+        #[command(flatten)]
+        range: AskRange,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
+    },
+    /// Ends a hold
+    Release {
+        /// The hold's id, as `ask hold` printed it
+        id: String,
+        #[command(flatten)]
+        why: AskWhy,
+        #[command(flatten)]
+        how: AskHow,
+    },
+    /// Shows how one command stands, or the last fifty
+    Status {
+        /// The id that was printed
+        id: Option<String>,
+        #[command(flatten)]
+        how: AskHow,
+    },
+}
+
+#[derive(clap::Args)]
+struct AskRange {
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    #[arg(long, value_name = "ID")]
+    camera: wardwatch::base::types::CameraId,
+    /// RFC 3339, or "dd/MM/yyyy HH:mm:ss" by the site's clock
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// RFC 3339, or "dd/MM/yyyy HH:mm:ss" by the site's clock
+    #[arg(long, value_name = "TIME")]
+    to: String,
+}
+
+#[derive(clap::Args)]
+struct AskWhy {
+    /// Why; kept at the centre and on the node
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who asks; the user of this machine is noted in any case
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct AskHow {
+    #[arg(long, value_name = "FILE", default_value = "wardwatch.toml")]
+    config: PathBuf,
+    /// Wait so long for the answer, and for a clip until it is here; exit code 1 when it was not done
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "600")]
+    wait: Option<u64>,
+}
+
+impl AskCommand {
+    fn command(self) -> app::ask::AskCommand {
+        use app::ask::{Range, What, Why};
+        let range = |r: AskRange| Range { node: r.node, camera: r.camera, from: r.from, to: r.to };
+        let why = |w: AskWhy| Why { reason: w.reason, issuer: w.issuer };
+        let (what, how) = match self {
+            Self::Clip { range: r, why: w, how } => (What::Clip { range: range(r), why: why(w) }, how),
+            Self::Hold { range: r, why: w, how } => (What::Hold { range: range(r), why: why(w) }, how),
+            Self::Release { id, why: w, how } => (What::Release { hold: id, why: why(w) }, how),
+            Self::Status { id, how } => (What::Status { id }, how),
+        };
+        let wait = how.wait.map(std::time::Duration::from_secs);
+        app::ask::AskCommand { config: how.config, what, wait }
+    }
 }

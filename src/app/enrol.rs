@@ -13,7 +13,7 @@ use super::{join, thread};
 use crate::base::clock::SystemClock;
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::centre::api::{digest, new_secret};
-use crate::centre::control::{MAX_LINE, Question, Reply, SOCKET, reply};
+use crate::centre::control::{MAX_REPLY, Question, Reply, SOCKET, reply};
 use crate::centre::store::{LinkStore, SqliteStore};
 use crate::config::{CentreConfig, WardwatchConfig, load_site};
 use crate::link::client::Client;
@@ -43,6 +43,7 @@ pub fn enrol_code(config: &Path, node: &str, out: &mut impl Write) -> Result<()>
             say(out, &format!("dùng một lần, đến / good once, until {until}; on {node}:"))?;
             say(out, &format!("  wardwatch enrol --config wardwatch.toml --code {code}"))
         }
+        Reply::Asked { .. } => Err(Error::new(ErrorKind::Internal, "the centre answered something else")),
         Reply::Failed { message } => Err(Error::new(ErrorKind::Invalid, message)),
     }
 }
@@ -96,26 +97,35 @@ pub(super) async fn enrol_own(site: &WardwatchConfig, store: &SqliteStore, now_m
 }
 
 /// Asks the running centre, or the database of one that does not run.
-fn ask(centre: &CentreConfig, question: Question) -> Result<Reply> {
+pub(super) fn ask(centre: &CentreConfig, question: Question) -> Result<Reply> {
+    match ask_running(centre, &question)? {
+        Some(reply) => Ok(reply),
+        None => ask_database(&centre.state_dir, question),
+    }
+}
+
+/// Asks the running centre; `None` when none runs.
+pub(super) fn ask_running(centre: &CentreConfig, question: &Question) -> Result<Option<Reply>> {
     let path = centre.state_dir.join(SOCKET);
     let lost = |e| Error::io("the running centre does not answer", &path, e);
     match UnixStream::connect(&path) {
         Ok(mut socket) => {
             socket.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
-            let mut line = serde_json::to_vec(&question)
+            let mut line = serde_json::to_vec(question)
                 .map_err(|e| Error::new(ErrorKind::Internal, "a question cannot be written as JSON").source(e))?;
             line.push(b'\n');
             socket.write_all(&line).map_err(lost)?;
             let mut answer = String::new();
-            BufReader::new(socket.take(MAX_LINE)).read_line(&mut answer).map_err(lost)?;
+            BufReader::new(socket.take(MAX_REPLY)).read_line(&mut answer).map_err(lost)?;
             // The parser's text could quote a code.
             serde_json::from_str(&answer)
+                .map(Some)
                 .map_err(|_| Error::new(ErrorKind::Unavailable, "the running centre's answer cannot be understood"))
         }
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
             Err(lost(e).hint("run this as the user of the centre"))
         }
-        Err(_) => ask_database(&centre.state_dir, question),
+        Err(_) => Ok(None),
     }
 }
 
@@ -129,6 +139,6 @@ fn ask_database(state_dir: &Path, question: Question) -> Result<Reply> {
     replied
 }
 
-fn say(out: &mut impl Write, line: &str) -> Result<()> {
+pub(super) fn say(out: &mut impl Write, line: &str) -> Result<()> {
     writeln!(out, "{line}").map_err(|e| Error::new(ErrorKind::Io, "cannot write the answer").source(e))
 }

@@ -100,7 +100,7 @@ pub fn command(config: &Path, what: What, out: &mut dyn Write) -> Result<bool> {
 }
 
 /// Who sits at this machine, for whoever reads of the hold later.
-fn issuer() -> String {
+pub(super) fn issuer() -> String {
     let named = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
     let user = named("SUDO_USER").or_else(|| named("USER"));
     format!("local:{}", user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string()))

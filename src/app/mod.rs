@@ -1,5 +1,8 @@
 //! L5: wiring: the only place that spawns threads, tasks and processes, and that knows more than one stage.
 
+mod archive;
+pub mod ask;
+pub mod backup;
 pub mod camera;
 pub mod centre;
 pub mod check;
@@ -12,9 +15,11 @@ pub mod node;
 pub mod probe;
 pub mod recordings;
 pub mod replay;
+pub mod restore;
 pub mod run;
 pub mod sandbox;
 pub mod telemetry;
+pub mod tracks;
 pub mod transcode;
 mod watchdog;
 pub mod worker;

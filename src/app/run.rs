@@ -24,6 +24,9 @@ use crate::config::{CentreConfig, MqttConfig, WardwatchConfig, load_site};
 use crate::link::observe;
 use crate::publish::broker::{Broker, Role};
 
+/// What still works on a file when everything has stopped is waited for so long.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// Runs the roles of the file at `config` until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -31,12 +34,16 @@ use crate::publish::broker::{Broker, Role};
 pub fn run(config: &Path, program: PathBuf) -> Result<()> {
     let site = load_site(config)?;
     let metrics = observe::install_metrics()?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
         let (stop, shutdown) = watch::channel(false);
         let (reread, reload) = watch::channel(0);
         tokio::spawn(signals(stop, reread));
         serve(Services { site, program, metrics, on_centre: None, on_broker: None }, reload, shutdown).await
-    })
+    });
+    // A clip of an hour may still be being written. It has no name yet; the next start clears it away.
+    runtime.shutdown_timeout(LINGER);
+    served
 }
 
 /// The runtime of the node's and the centre's own work; cameras are read in worker processes.

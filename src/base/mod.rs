@@ -7,6 +7,7 @@ pub mod geometry;
 pub mod pulse;
 pub mod recording;
 pub mod telemetry;
+pub mod trajectory;
 pub mod types;
 
 pub use clock::{Clock, Stamp};

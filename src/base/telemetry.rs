@@ -34,16 +34,20 @@ pub const CLIPS_FAILED: &str = "wardwatch_clips_failed_total";
 pub const CLIPS_LOST: &str = "wardwatch_clips_lost_total";
 /// Seconds from the end of an event's post-roll to the revision that tells of its clip.
 pub const CLIP_SECONDS: &str = "wardwatch_clip_seconds";
+/// Pieces of tracks that were not kept, because the disk is full or the store failed.
+pub const TRACKS_DROPPED: &str = "wardwatch_tracks_dropped_total";
 /// 1 for the state a camera is in, 0 for the others. Labels `camera`, `state`.
 pub const CAMERA_STATE: &str = "wardwatch_camera_state";
 /// Workers started again after they died.
 pub const WORKER_RESTARTS: &str = "wardwatch_worker_restarts_total";
-/// Workers ended by the node. Label `reason` (`hang`, `memory`).
+/// Workers ended by the node. Label `reason` (`hang`, `memory`, `disk`).
 pub const WORKER_KILLS: &str = "wardwatch_worker_kills_total";
 /// Resident memory of a worker. Label `worker`.
 pub const WORKER_MEMORY: &str = "wardwatch_worker_memory_bytes";
 /// 1 for each layer of the sandbox that a worker has. Labels `worker`, `layer`.
 pub const WORKER_SANDBOX: &str = "wardwatch_worker_sandbox";
+/// Cameras that are not read because they ended their workers.
+pub const CAMERAS_QUARANTINED: &str = "wardwatch_cameras_quarantined";
 /// Seconds of one inference.
 pub const INFERENCE_SECONDS: &str = "wardwatch_inference_seconds";
 /// Rows that the centre has not receipted. Label `state` (`pending`, `sent`, `parked`).
@@ -52,6 +56,9 @@ pub const OUTBOX_DEPTH: &str = "wardwatch_outbox_depth";
 pub const SNAPSHOTS_DROPPED: &str = "wardwatch_snapshots_dropped_total";
 /// Seconds from a frame's arrival to the centre's receipt for its event.
 pub const RECEIPT_SECONDS: &str = "wardwatch_arrival_to_receipt_seconds";
+/// Commands of the centre. Label `state` (`done`, `failed`, `expired`, `refused`, `repeated`; not answered: `put_off`,
+/// `malformed`).
+pub const COMMANDS: &str = "wardwatch_commands_total";
 /// 1 while the node is connected to the broker.
 pub const BROKER_CONNECTED: &str = "wardwatch_broker_connected";
 /// Messages the centre committed. Label `kind` (`event`, `snapshot`).

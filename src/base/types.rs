@@ -418,11 +418,13 @@ pub enum CameraState {
     Restarting,
     /// Taken out by the cameras document.
     Removed,
+    /// It made its worker die again and again, and is left alone for a time.
+    Quarantined,
 }
 
 impl CameraState {
     /// Every state, for metrics that show one series a state.
-    pub const ALL: [CameraState; 7] = [
+    pub const ALL: [CameraState; 8] = [
         Self::Connecting,
         Self::Online,
         Self::Offline,
@@ -430,6 +432,7 @@ impl CameraState {
         Self::Faulty,
         Self::Restarting,
         Self::Removed,
+        Self::Quarantined,
     ];
 
     /// Stable lower-case name.
@@ -442,6 +445,7 @@ impl CameraState {
             Self::Faulty => "faulty",
             Self::Restarting => "restarting",
             Self::Removed => "removed",
+            Self::Quarantined => "quarantined",
         }
     }
 }

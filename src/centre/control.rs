@@ -2,17 +2,26 @@
 //! from the database while it does not. One line of JSON each way; no network, no password: who may enter the directory
 //! may ask.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::api::{CODE_LIFE_MS, digest, new_code, normal};
-use super::store::LinkStore;
+use super::store::{Asked, CommandStore, LinkStore};
 use crate::base::types::is_name;
 use crate::base::{Error, ErrorKind, Result};
+use crate::wire::command::{Ask, Command, MAX_LIFE_MS, SCHEMA};
+use crate::wire::event::rfc3339;
+use crate::wire::topic::is_event_id;
 
 /// The socket's name in the centre's `state_dir`.
 pub const SOCKET: &str = "control.sock";
-/// The longest line either side takes, in bytes.
+/// The longest question, in bytes.
 pub const MAX_LINE: u64 = 16 << 10;
+/// The longest reply, in bytes.
+pub const MAX_REPLY: u64 = 2 << 20;
+/// Commands in one list.
+const LIST: usize = 50;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +29,10 @@ pub const MAX_LINE: u64 = 16 << 10;
 pub enum Question {
     /// A one-time code with which `node` may enrol.
     EnrolCode { node: String },
+    /// To have something done by `node`; a release needs none, its hold has one.
+    Order { node: Option<String>, what: Ask, reason: String, issuer: String },
+    /// How the command `id` stands, or the last ones.
+    Status { id: Option<String> },
 }
 
 /// What came of it.
@@ -31,13 +44,17 @@ pub enum Reply {
         code: String,
         expires_ms: i64,
     },
+    /// Newest first.
+    Asked {
+        commands: Vec<Asked>,
+    },
     Failed {
         message: String,
     },
 }
 
 /// Answers one line.
-pub async fn answer<S: LinkStore>(store: &S, line: &str, now_ms: i64) -> Reply {
+pub async fn answer<S: LinkStore + CommandStore>(store: &S, line: &str, now_ms: i64) -> Reply {
     let asked = serde_json::from_str(line)
         .map_err(|e| Error::new(ErrorKind::Invalid, "the question cannot be understood").source(e));
     let replied = match asked {
@@ -48,17 +65,82 @@ pub async fn answer<S: LinkStore>(store: &S, line: &str, now_ms: i64) -> Reply {
 }
 
 /// Answers one question.
-pub async fn reply<S: LinkStore>(store: &S, question: Question, now_ms: i64) -> Result<Reply> {
+pub async fn reply<S: LinkStore + CommandStore>(store: &S, question: Question, now_ms: i64) -> Result<Reply> {
     match question {
         Question::EnrolCode { node } => {
-            if !is_name(&node) || node == "centre" {
-                return Err(Error::new(ErrorKind::Invalid, format!("`{}` is not a node's name", node.escape_debug()))
-                    .hint("give the [node] name of the node's own configuration"));
-            }
+            check_node(&node)?;
             let code = new_code()?;
             let expires_ms = now_ms + CODE_LIFE_MS;
             store.offer_code(node, digest(&normal(&code)), expires_ms).await?;
             Ok(Reply::EnrolCode { code, expires_ms })
         }
+        Question::Order { node, what, reason, issuer } => {
+            let node = match &what {
+                Ask::Release { hold } => node_of(store, hold, node).await?,
+                _ => node.ok_or_else(|| Error::new(ErrorKind::Invalid, "no node is named"))?,
+            };
+            order(store, node, what, reason, issuer, now_ms).await
+        }
+        Question::Status { id: Some(id) } => Ok(Reply::Asked { commands: vec![asked(store, &id).await?] }),
+        Question::Status { id: None } => Ok(Reply::Asked { commands: store.all_asked(LIST).await? }),
     }
+}
+
+fn check_node(node: &str) -> Result<()> {
+    if is_name(node) && node != "centre" {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, format!("`{}` is not a node's name", node.escape_debug()))
+        .hint("give the [node] name of the node's own configuration"))
+}
+
+/// The node of a hold that can be released.
+async fn node_of<S: CommandStore>(store: &S, hold: &str, named: Option<String>) -> Result<String> {
+    let asked = asked(store, hold).await?;
+    let invalid = |what: String| Err(Error::new(ErrorKind::Invalid, what));
+    match asked.hold.as_deref() {
+        None => invalid(format!("{hold} is a {} and no hold", asked.command.ask.kind())),
+        // `failed` may be of a command that expired while the node did it.
+        Some("pending" | "held" | "failed") if named.as_ref().is_none_or(|n| *n == asked.node) => Ok(asked.node),
+        Some("pending" | "held" | "failed") => invalid(format!("{hold} is a hold of {}", asked.node)),
+        Some(state) => invalid(format!("nothing is held by {hold}: it is {state}")),
+    }
+}
+
+async fn order<S: CommandStore>(
+    store: &S,
+    node: String,
+    ask: Ask,
+    reason: String,
+    issuer: String,
+    now_ms: i64,
+) -> Result<Reply> {
+    check_node(&node)?;
+    let id = Uuid::now_v7().to_string();
+    let command = Command {
+        schema: SCHEMA.to_owned(),
+        id: id.clone(),
+        issuer,
+        reason,
+        issued_at: rfc3339(now_ms, &TimeZone::UTC),
+        expires_at: rfc3339(now_ms + MAX_LIFE_MS, &TimeZone::UTC),
+        ask,
+    };
+    command.check()?;
+    if matches!(command.ask, Ask::Clip { .. })
+        && let Some((_, _, to_ms)) = command.ask.range()?
+        && to_ms > now_ms
+    {
+        return Err(Error::new(ErrorKind::Invalid, "the range of a clip must be over"));
+    }
+    store.order(node, command).await?;
+    Ok(Reply::Asked { commands: vec![asked(store, &id).await?] })
+}
+
+async fn asked<S: CommandStore>(store: &S, id: &str) -> Result<Asked> {
+    let none = || Error::new(ErrorKind::NotFound, format!("nothing was asked under `{}`", id.escape_debug()));
+    if !is_event_id(id) {
+        return Err(none());
+    }
+    store.asked(id.to_owned()).await?.ok_or_else(none)
 }

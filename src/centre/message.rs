@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::store::{EventTimes, Item};
 use crate::base::types::CameraId;
 use crate::publish::link::MAX_PACKET;
+use crate::wire::command::{self, Answer};
 use crate::wire::event::{self, Event, parse_rfc3339};
 use crate::wire::link::is_sha256;
 use crate::wire::topic::{self, Topic, is_event_id};
@@ -48,6 +49,10 @@ impl Reason {
 pub fn understand(ward: &str, topic: &str, payload: Bytes, properties: &[(String, String)]) -> Result<Item, Reason> {
     match topic::parse(ward, topic).ok_or(Reason::Topic)? {
         Topic::NodeStatus { node } => Ok(Item::Node { node, status: status(&payload)? }),
+        Topic::Answer { node } => {
+            let answer: Answer = json(&payload, command::MAX_BYTES)?;
+            if answer.is_sound() { Ok(Item::Answer { node, answer }) } else { Err(Reason::Malformed) }
+        }
         Topic::CameraStatus { node, camera } => Ok(Item::Camera { node, camera, status: status(&payload)? }),
         Topic::Event { node, camera } => event(ward, node, camera.as_ref(), payload),
         Topic::Snapshot { node, camera, event } => snapshot(node, camera, event, payload, properties),

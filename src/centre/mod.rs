@@ -1,10 +1,12 @@
 //! L4: the command centre: receives what the nodes publish, keeps it, tells its listeners.
 //!
-//! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `notice` is what listeners hear.
+//! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `errands` says when a
+//! command goes again, `notice` is what listeners hear.
 //! `api` is the door through which nodes deliver clips, `incoming` has those that are not whole, `objects` the others.
 
 pub mod api;
 pub mod control;
+mod errands;
 pub mod incoming;
 pub mod message;
 mod notice;

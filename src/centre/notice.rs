@@ -49,6 +49,7 @@ pub(super) fn of(item: &Item, outcome: &Outcome, now: Stamp) -> Option<Notice> {
     let kind = match item {
         Item::Event { .. } => "event",
         Item::Snapshot { .. } => "snapshot",
+        Item::Answer { .. } => "answer",
         Item::Node { .. } | Item::Camera { .. } => "status",
     };
     match outcome {

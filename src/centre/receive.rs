@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use tokio::sync::{broadcast, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 
+use super::errands::Errands;
 use super::message::{Reason, understand};
-use super::store::{CentreStore, Item, Outcome};
+use super::store::{CentreStore, CommandStore, Item, Outcome};
 use super::{Health, Notice, notice};
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp, telemetry};
 use crate::config::MqttConfig;
@@ -35,6 +36,8 @@ const HELD: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 /// A connection that lived this long worked: the next one is made at once. One that yields to another centre does not.
 const WORKED: Duration = Duration::from_secs(5);
+/// How often commands that wait are looked for.
+const ASK: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What does not change while it runs.
@@ -63,13 +66,13 @@ pub struct Wiring<S> {
 /// Receives over MQTT until `shutdown`.
 ///
 /// A broker that is away is waited for. Errors: certificates that cannot be read, and a store that is beyond use.
-pub async fn run<S: CentreStore>(mqtt: MqttConfig, settings: Settings, wiring: Wiring<S>) -> Result<()> {
+pub async fn run<S: CentreStore + CommandStore>(mqtt: MqttConfig, settings: Settings, wiring: Wiring<S>) -> Result<()> {
     let client_id = format!("centre-{}", settings.boot_id);
     run_over(&MqttConnect::new(mqtt, client_id, true)?, settings, wiring).await
 }
 
 /// [`run`] over any kind of connection.
-pub async fn run_over<C: Connect, S: CentreStore>(
+pub async fn run_over<C: Connect, S: CentreStore + CommandStore>(
     connect: &C,
     settings: Settings,
     mut wiring: Wiring<S>,
@@ -123,21 +126,34 @@ struct Session<'a, L: Link, S> {
     /// When the first of `items` came, and when they are committed.
     gathering: Option<(Instant, Instant)>,
     log: OncePerMinute,
+    errands: Errands,
 }
 
-impl<'a, L: Link, S: CentreStore> Session<'a, L, S> {
+impl<'a, L: Link, S: CentreStore + CommandStore> Session<'a, L, S> {
     fn new(link: L, settings: &'a Settings, wiring: &'a mut Wiring<S>) -> Self {
         let log = OncePerMinute::default();
-        Self { link, settings, wiring, items: Vec::new(), acks: Vec::new(), gathering: None, log }
+        Self {
+            link,
+            settings,
+            wiring,
+            items: Vec::new(),
+            acks: Vec::new(),
+            gathering: None,
+            log,
+            errands: Errands::default(),
+        }
     }
 
     async fn run(mut self) -> Result<()> {
         self.link.subscribe(&ward_filters(&self.settings.ward))?;
         let mut shutdown = self.wiring.shutdown.clone();
+        let mut asking = tokio::time::interval(ASK);
+        asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.gathering.map(|(_, due)| due);
             tokio::select! {
                 signal = self.link.next(), if self.items.len() < HELD => self.signal(signal?).await?,
+                _ = asking.tick() => self.ask().await?,
                 () = until(due) => self.commit().await?,
                 () = stopping(&mut shutdown) => break,
             }
@@ -158,7 +174,10 @@ impl<'a, L: Link, S: CentreStore> Session<'a, L, S> {
                 tracing::info!("listening to the nodes of the ward");
             }
             Signal::Acked { refused: Some(refusal), .. } => {
-                tracing::error!(reason = refusal.reason, "the broker refuses a receipt; check its access list");
+                tracing::error!(
+                    reason = refusal.reason,
+                    "the broker refuses a receipt or a command; check its access list"
+                );
             }
             Signal::Acked { .. } => {}
             Signal::Arrived(arrived) => self.arrived(arrived).await?,
@@ -292,7 +311,7 @@ impl<'a, L: Link, S: CentreStore> Session<'a, L, S> {
                 Item::Snapshot { node, sha256, .. } => {
                     receipts.entry(node).or_default().snapshots.push(sha256.clone());
                 }
-                Item::Node { .. } | Item::Camera { .. } => {}
+                Item::Answer { .. } | Item::Node { .. } | Item::Camera { .. } => {}
             }
         }
         for (node, receipt) in receipts {
@@ -300,6 +319,17 @@ impl<'a, L: Link, S: CentreStore> Session<'a, L, S> {
                 .map_err(|e| Error::new(ErrorKind::Internal, "a receipt cannot be written as JSON").source(e))?;
             let topic = NodeTopics::new(&self.settings.ward, node).receipt();
             self.link.publish(Message { topic, payload: payload.into(), ..Default::default() }, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what nodes have not answered. A store in trouble is said where messages are committed.
+    async fn ask(&mut self) -> Result<()> {
+        let now = self.wiring.clock.now();
+        let Ok(pending) = self.wiring.store.pending(now.wall_ms).await else { return Ok(()) };
+        for command in self.errands.step(pending, now) {
+            let topic = NodeTopics::new(&self.settings.ward, &command.node).command();
+            self.link.publish(Message { topic, payload: command.body.into(), ..Default::default() }, 0)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 pub mod cameras;
 mod link;
+mod places;
 mod record;
 mod rule;
 pub mod secret;
@@ -21,6 +22,7 @@ use crate::base::{Error, ErrorKind, Result};
 
 pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
 pub use link::{CentreLinkConfig, ClipStore, NodeLinkConfig, S3Config, TlsFiles};
+pub use places::{NodePlaces, Places};
 pub use record::{CLIPS, RecordConfig, RecordingConfig, RecordingMode};
 pub use rule::{KeyError, Roll, RuleCheck, RuleConfig, ScheduleConfig, Weekday, Window, read_keys};
 pub use secret::{Secret, StreamUrl};

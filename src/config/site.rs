@@ -86,11 +86,13 @@ pub struct TrackConfig {
     pub stationary_seconds: f32,
     /// The same still place must look like an object for this long before it may be taken for a phantom.
     pub phantom_seconds: f32,
+    /// Where objects went is kept on the node for this long; 0: not at all.
+    pub keep_hours: u32,
 }
 
 impl Default for TrackConfig {
     fn default() -> Self {
-        Self { lost_seconds: 3.0, stationary_seconds: 10.0, phantom_seconds: 10.0 }
+        Self { lost_seconds: 3.0, stationary_seconds: 10.0, phantom_seconds: 10.0, keep_hours: 24 }
     }
 }
 
@@ -494,6 +496,9 @@ fn check_track(doc: &Document, raw: Option<Spanned<TrackConfig>>) -> Result<Trac
         if !(0.1..=3600.0).contains(&value) {
             return Err(doc.error(Some(doc.key_span(&raw.span(), key)), format!("{key} must be between 0.1 and 3600")));
         }
+    }
+    if t.keep_hours > 168 {
+        return Err(doc.error(Some(doc.key_span(&raw.span(), "keep_hours")), "keep_hours must be between 0 and 168"));
     }
     Ok(raw.into_inner())
 }

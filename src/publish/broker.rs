@@ -44,6 +44,11 @@ pub enum Role {
     Watch,
 }
 
+/// The file with a password for each role, in the broker's `state_dir`.
+pub fn credentials(state_dir: &Path) -> PathBuf {
+    state_dir.join(files::CREDENTIALS)
+}
+
 impl Role {
     const ALL: [Role; 3] = [Role::Node, Role::Centre, Role::Watch];
 
@@ -118,7 +123,7 @@ impl Broker {
 
     /// The file with the password of [`Role::Watch`], for the person who watches.
     pub fn credentials_file(&self) -> PathBuf {
-        self.directory.join(files::CREDENTIALS)
+        credentials(&self.directory)
     }
 
     /// Restarts it whenever it dies, until `shutdown` becomes true; then ends it in order.

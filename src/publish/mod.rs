@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod command;
 pub mod link;
 pub mod mqtt;
 pub mod outbox;
@@ -64,6 +65,8 @@ pub struct Wiring {
     pub clock: Arc<dyn Clock>,
     /// Beaten about once a second.
     pub pulse: Pulse,
+    /// Where what the centre asks is handed over.
+    pub desk: command::Desk,
     /// Becomes true when the node stops.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -84,7 +87,7 @@ pub struct Health {
 
 /// Publishes over MQTT until `shutdown`, then drains for at most [`DRAIN`].
 ///
-/// A broker that is away is waited for. Errors: certificates that cannot be read, and a store that is beyond use.
+/// A broker that is away is waited for. Errors: certificates that cannot be read, and a store that has ended.
 pub async fn run(mqtt: MqttConfig, settings: Settings, wiring: Wiring) -> Result<()> {
     let client_id = format!("node-{}", settings.boot_id);
     run_over(&mqtt::MqttConnect::new(mqtt, client_id, false)?, settings, wiring).await
@@ -99,7 +102,7 @@ pub async fn run_over<C: Connect>(connect: &C, settings: Settings, mut wiring: W
     while !*wiring.shutdown.borrow() {
         let now = wiring.clock.now();
         if retried.is_none_or(|at| now.since(at) >= RETRY_PARKED) {
-            usable(wiring.store.retry_parked().await.map(drop))?;
+            made_anew(usable(wiring.store.retry_parked().await.map(drop)))?;
             retried = Some(now);
         }
         let will = own_status(&settings, PeerState::Offline, now)?;
@@ -122,9 +125,6 @@ pub async fn run_over<C: Connect>(connect: &C, settings: Settings, mut wiring: W
                 if worked {
                     backoff.reset();
                 }
-                if error.kind() == ErrorKind::Corrupt {
-                    return Err(error);
-                }
                 troubles.tell(&error, wiring.clock.now());
                 wiring.health.send_modify(|h| *h = Health { trouble: Some(error.to_string()), ..h.clone() });
                 backoff.next_wait()
@@ -145,7 +145,7 @@ async fn pause(wiring: &mut Wiring, wait: Duration) -> Result<bool> {
     tokio::pin!(over);
     loop {
         wiring.pulse.beat();
-        show_depths(wiring).await?;
+        made_anew(show_depths(wiring).await)?;
         tokio::select! {
             () = &mut over => return Ok(*wiring.shutdown.borrow()),
             () = tokio::time::sleep(TICK) => {}
@@ -175,6 +175,18 @@ async fn show_depths(wiring: &Wiring) -> Result<()> {
 fn usable(result: Result<()>) -> Result<()> {
     match result {
         Err(e) if matches!(e.kind(), ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout) => {
+            tracing::error!(error = %e, "the store is in trouble");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Lets pass that the store was found corrupt: it makes itself anew before it answers again. Only between two connections:
+/// what one of them has out may be lost with it.
+fn made_anew(result: Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
             tracing::error!(error = %e, "the store is in trouble");
             Ok(())
         }

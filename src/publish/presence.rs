@@ -128,6 +128,7 @@ mod tests {
             last_frame: None,
             boot_id: "b".into(),
             config_revision: 1,
+            retry_at: None,
         };
         let id = |name: &str| name.parse::<CameraId>().expect("valid");
         let mut board = CameraBoard::default();

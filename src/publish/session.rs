@@ -79,7 +79,7 @@ impl<'a, L: Link> Session<'a, L> {
 
     async fn serve(&mut self) -> Result<End> {
         let topics = &self.settings.topics;
-        self.link.subscribe(&[topics.receipt(), topics.centre_status(), topics.status()])?;
+        self.link.subscribe(&[topics.receipt(), topics.centre_status(), topics.status(), topics.command()])?;
         self.say(PeerState::Online)?;
         metrics::gauge!(telemetry::BROKER_CONNECTED).set(1.0);
         self.wiring.health.send_modify(|h| (h.connected, h.name_taken, h.trouble) = (true, false, None));
@@ -88,6 +88,8 @@ impl<'a, L: Link> Session<'a, L> {
         let max_packet = self.link.max_packet();
         self.feed(Input::Connected { max_packet }).await?;
         let mut hint = self.wiring.store.hint();
+        let mut rebuilt = self.wiring.store.rebuilt();
+        rebuilt.mark_unchanged();
         let mut cameras = self.wiring.cameras.clone();
         let mut shutdown = self.wiring.shutdown.clone();
         let mut ticker = tokio::time::interval(TICK);
@@ -102,6 +104,8 @@ impl<'a, L: Link> Session<'a, L> {
                     Ok(()) => self.feed(Input::Wake).await?,
                     Err(_) => return Err(Error::new(ErrorKind::Unavailable, "the store has ended")),
                 },
+                // What is out may be lost with the old one, and would be waited for for ever.
+                Ok(()) = rebuilt.changed() => return Err(Error::new(ErrorKind::Corrupt, "the store was made anew")),
                 changed = cameras.changed(), if !cameras_gone => {
                     cameras_gone = changed.is_err();
                     let statuses = cameras.borrow_and_update().clone();
@@ -113,6 +117,7 @@ impl<'a, L: Link> Session<'a, L> {
                     show_depths(self.wiring).await?;
                 }
                 _ = retry_parked.tick() => drop(self.wiring.store.retry_parked().await?),
+                Some(answer) = self.wiring.desk.answers.recv(), if self.statuses < STATUSES => self.answer(answer)?,
                 () = stopping(&mut shutdown) => return self.drain().await,
             }
         }
@@ -143,7 +148,7 @@ impl<'a, L: Link> Session<'a, L> {
             Signal::Acked { token, refused } if token >= STATUS => {
                 self.statuses = self.statuses.saturating_sub(1);
                 if let Some(Refusal { reason, .. }) = refused {
-                    tracing::error!(reason, "a status message was refused; check the broker's access list");
+                    tracing::error!(reason, "a status message or answer was refused; check the broker's access list");
                 }
             }
             Signal::Acked { token, refused } => {
@@ -163,6 +168,11 @@ impl<'a, L: Link> Session<'a, L> {
                 Ok(receipt) => self.receipt(receipt).await?,
                 Err(error) => tracing::warn!(%error, "a receipt was ignored"),
             }
+        } else if arrived.topic == topics.command() {
+            let now = self.wiring.clock.now();
+            let answer = self.wiring.desk.take(&arrived.payload, arrived.retained, now);
+            // One too many is not told; the centre asks again.
+            answer.filter(|_| self.statuses < STATUSES).map_or(Ok(()), |answer| self.answer(answer))?;
         } else if arrived.topic == topics.centre_status() {
             if let Ok(status) = serde_json::from_slice::<PeerStatus>(&arrived.payload) {
                 let online = status.state == PeerState::Online;
@@ -194,6 +204,13 @@ impl<'a, L: Link> Session<'a, L> {
             Verdict::TwinOlder => return Ok(Some(End::NameTaken)),
         }
         Ok(None)
+    }
+
+    fn answer(&mut self, answer: String) -> Result<()> {
+        let topic = self.settings.topics.answer();
+        self.link.publish(Message { topic, payload: answer.into(), ..Default::default() }, STATUS)?;
+        self.statuses += 1;
+        Ok(())
     }
 
     async fn receipt(&mut self, receipt: Receipt) -> Result<()> {

@@ -25,7 +25,7 @@ use super::segment::{Sidecar, sidecar_path};
 use crate::base::types::{CameraId, Codec, Fragment, Gap, GapReason, Segment};
 use crate::base::{Error, ErrorKind, Result};
 
-/// Less missing time is jitter of the arrival, not a hole.
+/// Less missing time is jitter of the arrival, not a hole, unless the recorder noted it as one.
 pub const TOLERANCE_MS: i64 = 1_500;
 
 /// What is wanted.
@@ -86,6 +86,19 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every reason there is.
+    pub const ALL: [Self; 9] = [
+        Self::Gap(GapReason::Offline),
+        Self::Gap(GapReason::Paused),
+        Self::Gap(GapReason::DiskFull),
+        Self::Gap(GapReason::NodeDown),
+        Self::Gap(GapReason::Schedule),
+        Self::Gap(GapReason::CodecChange),
+        Self::Gap(GapReason::Off),
+        Self::Damaged,
+        Self::Unknown,
+    ];
+
     /// Stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -163,7 +176,7 @@ pub fn uncovered(from_ms: i64, to_ms: i64, segments: &[Segment], gaps: &[Gap]) -
     let mut holes = Vec::new();
     let mut covered = from_ms;
     for (start, end) in spans.into_iter().chain([(to_ms, to_ms)]) {
-        if start - covered > TOLERANCE_MS {
+        if start - covered > TOLERANCE_MS || is_noted(covered, start.min(to_ms), gaps) {
             holes.extend(explain(covered, start.min(to_ms), gaps, &[]));
         }
         covered = covered.max(end);
@@ -366,17 +379,22 @@ fn holes(request: &Request, plan: &Plan, gaps: &[Gap]) -> Vec<Hole> {
             _ => start - covered_to,
         };
         let lost = (start - lost_ms, start);
-        if lost_ms > TOLERANCE_MS || damaged(lost) {
+        if lost_ms > TOLERANCE_MS || damaged(lost) || is_noted(lost.0, lost.1, gaps) {
             missing.push(lost);
         }
         covered_to = end_ms(&piece.fragment);
         previous = Some(piece);
     }
     let end = plan.changed_at_ms.map_or(request.to_ms, |at| at.min(request.to_ms));
-    if end - covered_to > TOLERANCE_MS || damaged((covered_to, end)) {
+    if end - covered_to > TOLERANCE_MS || damaged((covered_to, end)) || is_noted(covered_to, end, gaps) {
         missing.push((covered_to, end));
     }
     missing.iter().flat_map(|(start, end)| explain(*start, *end, gaps, &plan.damaged)).collect()
+}
+
+/// Whether something of this time is in the map of gaps.
+fn is_noted(start: i64, end: i64, gaps: &[Gap]) -> bool {
+    end > start && gaps.iter().any(|g| g.start_ms < end && g.end_ms.is_none_or(|e| e > start))
 }
 
 /// Divides the time without pictures by its reasons.

@@ -151,7 +151,8 @@ impl Node {
     }
 }
 
-fn insert(tx: &Transaction<'_>, event: Option<&str>, clip: &NewClip, now: Stamp) -> Result<i64> {
+/// A row of `clip`; gives its number.
+pub(super) fn insert(tx: &Transaction<'_>, event: Option<&str>, clip: &NewClip, now: Stamp) -> Result<i64> {
     let info = &clip.info;
     let held = HELD.replace("{from}", "?7").replace("{to}", "?8");
     let sql = format!(

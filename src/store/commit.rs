@@ -32,7 +32,7 @@ pub(super) enum Cause {
 }
 
 impl Node {
-    /// Notes the run, and after a lost database begins numbers that were never used.
+    /// Notes the run, and after a lost database begins numbers that were never used. Does nothing the second time.
     pub(super) fn begin(&mut self, now: Stamp, lost: bool) -> Result<()> {
         let boot_id = self.settings.origin.boot_id.clone();
         durable(&mut self.connection, "cannot note the start", |tx| {
@@ -41,7 +41,7 @@ impl Node {
             tx.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('seq', ?1)", [seq])
                 .and_then(|_| {
                     tx.execute(
-                        "INSERT OR REPLACE INTO boot (boot_id, started_ms) VALUES (?1, ?2)",
+                        "INSERT OR IGNORE INTO boot (boot_id, started_ms) VALUES (?1, ?2)",
                         params![boot_id, now.wall_ms],
                     )
                 })

@@ -62,41 +62,47 @@ impl Store {
 
 impl Node {
     fn hold(&mut self, hold: &Hold, now: Stamp) -> Result<Holding> {
-        if hold.to_ms <= hold.from_ms {
-            return Err(Error::new(ErrorKind::Invalid, "the range to hold ends before it begins").camera(&hold.camera));
-        }
-        let range = params![hold.camera.as_str(), hold.from_ms, hold.to_ms];
-        durable(&mut self.connection, DOING, |tx| {
-            let there = one(tx, &hold.id)?;
-            let same = |h: &Hold| (&h.camera, h.from_ms, h.to_ms) == (&hold.camera, hold.from_ms, hold.to_ms);
-            if there.as_ref().is_some_and(|h| !same(h)) {
-                return Err(Error::new(ErrorKind::Invalid, format!("hold {} is of another range", hold.id)));
-            }
-            let segments = select(tx, WITHIN, range)?;
-            let gaps = gaps(tx, &hold.camera, hold.from_ms, hold.to_ms)?;
-            let clips = "SELECT COUNT(*) FROM clip WHERE camera = ?1 AND from_ms < ?3 AND to_ms > ?2";
-            let clips: u32 = tx.query_row(clips, range, |r| r.get(0)).map_err(|e| fault(DOING, e))?;
-            if there.is_none() && segments.is_empty() && clips == 0 && hold.to_ms <= now.wall_ms {
-                return Ok(Holding::TooLate { gaps });
-            }
-            let sql = "INSERT OR IGNORE INTO hold (id, camera, from_ms, to_ms, reason, issuer, created_ms)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let camera = hold.camera.as_str();
-            tx.execute(sql, params![hold.id, camera, hold.from_ms, hold.to_ms, hold.reason, hold.issuer, now.wall_ms])
-                .map_err(|e| fault(DOING, e))?;
-            look_again(tx, hold)?;
-            Ok(Holding::Held { segments, gaps, clips })
-        })
+        durable(&mut self.connection, DOING, |tx| hold_in(tx, hold, now))
     }
 
     fn release(&mut self, id: &str) -> Result<Option<Hold>> {
-        durable(&mut self.connection, DOING, |tx| {
-            let Some(hold) = one(tx, id)? else { return Ok(None) };
-            tx.execute("DELETE FROM hold WHERE id = ?1", [id]).map_err(|e| fault(DOING, e))?;
-            look_again(tx, &hold)?;
-            Ok(Some(hold))
-        })
+        durable(&mut self.connection, DOING, |tx| release_in(tx, id))
     }
+}
+
+/// See [`Store::hold`].
+pub(super) fn hold_in(tx: &Transaction<'_>, hold: &Hold, now: Stamp) -> Result<Holding> {
+    if hold.to_ms <= hold.from_ms {
+        return Err(Error::new(ErrorKind::Invalid, "the range to hold ends before it begins").camera(&hold.camera));
+    }
+    let range = params![hold.camera.as_str(), hold.from_ms, hold.to_ms];
+    let there = one(tx, &hold.id)?;
+    let same = |h: &Hold| (&h.camera, h.from_ms, h.to_ms) == (&hold.camera, hold.from_ms, hold.to_ms);
+    if there.as_ref().is_some_and(|h| !same(h)) {
+        return Err(Error::new(ErrorKind::Invalid, format!("hold {} is of another range", hold.id)));
+    }
+    let segments = select(tx, WITHIN, range)?;
+    let gaps = gaps(tx, &hold.camera, hold.from_ms, hold.to_ms)?;
+    let clips = "SELECT COUNT(*) FROM clip WHERE camera = ?1 AND from_ms < ?3 AND to_ms > ?2";
+    let clips: u32 = tx.query_row(clips, range, |r| r.get(0)).map_err(|e| fault(DOING, e))?;
+    if there.is_none() && segments.is_empty() && clips == 0 && hold.to_ms <= now.wall_ms {
+        return Ok(Holding::TooLate { gaps });
+    }
+    let sql = "INSERT OR IGNORE INTO hold (id, camera, from_ms, to_ms, reason, issuer, created_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let camera = hold.camera.as_str();
+    tx.execute(sql, params![hold.id, camera, hold.from_ms, hold.to_ms, hold.reason, hold.issuer, now.wall_ms])
+        .map_err(|e| fault(DOING, e))?;
+    look_again(tx, hold)?;
+    Ok(Holding::Held { segments, gaps, clips })
+}
+
+/// See [`Store::release`].
+pub(super) fn release_in(tx: &Transaction<'_>, id: &str) -> Result<Option<Hold>> {
+    let Some(hold) = one(tx, id)? else { return Ok(None) };
+    tx.execute("DELETE FROM hold WHERE id = ?1", [id]).map_err(|e| fault(DOING, e))?;
+    look_again(tx, &hold)?;
+    Ok(Some(hold))
 }
 
 /// Marks what lies in the range of `hold`, which came or went.

@@ -3,8 +3,10 @@
 //! An event revision and its picture are committed here before anything is published, and a row leaves the outbox only
 //! on the centre's receipt. Knows no MQTT, and never asks for the time.
 
+pub mod backup;
 mod ballast;
 pub mod clip;
+pub mod command;
 mod commit;
 pub mod delivery;
 pub mod hold;
@@ -16,6 +18,7 @@ mod recording;
 mod salvage;
 pub mod sqlite;
 pub mod thread;
+mod track;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +68,16 @@ pub struct Store {
     handle: thread::Handle<Node>,
     hint: watch::Receiver<u64>,
     reserve_in_use: watch::Receiver<bool>,
+    rebuilt: watch::Receiver<Option<Rebuilt>>,
+}
+
+/// A database that was found corrupt while it was in use, and made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Where the corrupt one was put.
+    pub aside: PathBuf,
+    /// Outbox rows taken over from it.
+    pub salvaged: u64,
 }
 
 /// The loop that does the work; `app` runs it on a thread of its own.
@@ -78,6 +91,9 @@ pub struct Node {
     ballast: Ballast,
     hint: watch::Sender<u64>,
     reserve_in_use: watch::Sender<bool>,
+    rebuilt: watch::Sender<Option<Rebuilt>>,
+    /// Put aside, and not yet looked through for what can be read of it.
+    aside: Option<PathBuf>,
     pictures: Pictures,
     /// To be opened anew before anything else is done with it.
     broken: bool,
@@ -187,8 +203,15 @@ impl thread::Database for Node {
         }
         tracing::error!(path = %self.path.display(), "the disk failed or the database is corrupt: it is opened anew and checked");
         if let Some(aside) = sqlite::reopen(&self.path, SCHEMA, &mut self.connection)? {
-            let rows = salvage::salvage(&aside, &mut self.connection)?;
-            tracing::error!(rows, "waiting rows were taken over from the database that was put aside");
+            self.aside = Some(aside);
+        }
+        // A database that was just made says what time it is; nothing here asks the machine.
+        self.begin(Stamp { wall_ms: sqlite::changed_ms(&self.path), ..Stamp::default() }, true)?;
+        if let Some(aside) = self.aside.clone() {
+            let salvaged = salvage::salvage(&aside, &mut self.connection)?;
+            tracing::error!(rows = salvaged, "waiting rows were taken over from the database that was put aside");
+            self.aside = None;
+            self.rebuilt.send_replace(Some(Rebuilt { aside, salvaged }));
         }
         self.broken = false;
         self.pictures = Pictures::default();
@@ -224,6 +247,7 @@ impl Store {
         };
         let (hint_sender, hint) = watch::channel(0);
         let (reserve, reserve_in_use) = watch::channel(false);
+        let (rebuilt_sender, rebuilt) = watch::channel(None);
         let ballast = Ballast::new(path, settings.ballast_bytes);
         let mut node = Node {
             path: path.to_owned(),
@@ -232,6 +256,8 @@ impl Store {
             ballast,
             hint: hint_sender,
             reserve_in_use: reserve,
+            rebuilt: rebuilt_sender,
+            aside: None,
             pictures: Pictures::default(),
             broken: false,
             _lock: lock,
@@ -241,7 +267,7 @@ impl Store {
         let depths = node.depths()?;
         let report = OpenReport { quarantined, salvaged, waiting: depths.pending + depths.sent + depths.parked };
         let (handle, writer) = thread::pair(node);
-        Ok((Store { handle, hint, reserve_in_use }, writer, report))
+        Ok((Store { handle, hint, reserve_in_use, rebuilt }, writer, report))
     }
 
     /// Fires when there may be new rows to send; says nothing more.
@@ -252,6 +278,11 @@ impl Store {
     /// True while the disk is so full that the room kept back is in use.
     pub fn reserve_in_use(&self) -> watch::Receiver<bool> {
         self.reserve_in_use.clone()
+    }
+
+    /// The last time that the database was made anew since it was opened.
+    pub fn rebuilt(&self) -> watch::Receiver<Option<Rebuilt>> {
+        self.rebuilt.clone()
     }
 
     /// Gives `report` its revision and sequence number and puts it, with its picture, into the outbox: one transaction,

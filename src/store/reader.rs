@@ -10,8 +10,10 @@ use super::hold::{self, Hold};
 use super::mask;
 use super::recording::{UNHELD, WITHIN, gaps, select};
 use super::sqlite::{fault, open_to_read};
+use super::track;
 use crate::base::Result;
 use crate::base::geometry::Polygon;
+use crate::base::trajectory::Trajectory;
 use crate::base::types::{CameraId, Gap, Segment};
 
 const DOING: &str = "cannot read the index of recordings";
@@ -53,6 +55,11 @@ impl Reader {
     /// See [`super::Store::masks`].
     pub fn masks(&self, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Option<Vec<Polygon>>> {
         mask::masks(&self.connection, camera, from_ms, to_ms)
+    }
+
+    /// Pieces of `camera`'s tracks with something between `from_ms` and `to_ms`, oldest first.
+    pub fn tracks(&self, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Vec<Trajectory>> {
+        track::tracks(&self.connection, camera, from_ms, to_ms)
     }
 
     /// Every camera that has a file.

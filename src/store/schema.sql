@@ -131,16 +131,17 @@ CREATE INDEX clip_sha256 ON clip (sha256);
 CREATE INDEX clip_undelivered ON clip (id) WHERE deliver = 1 AND delivered_ms IS NULL AND parked IS NULL;
 CREATE INDEX clip_unheld ON clip (created_ms) WHERE held = 0;
 
--- What the centre asked of this node, so that a command that comes twice is done once and answered twice.
+-- What the centre asked of this node and was answered, so that a command that comes twice is done once and answered
+-- twice. The row comes in the transaction that does what was asked.
 CREATE TABLE command (
   id TEXT PRIMARY KEY,                  -- UUID, given by the centre
   kind TEXT NOT NULL,
   body TEXT NOT NULL,                   -- the command's JSON
   expires_ms INTEGER NOT NULL,
   received_ms INTEGER NOT NULL,
-  answer TEXT                           -- the answer's JSON; none while it is being done
+  answer TEXT NOT NULL                  -- the answer's JSON
 ) STRICT;
-CREATE INDEX command_open ON command (received_ms) WHERE answer IS NULL;
+CREATE INDEX command_received ON command (received_ms);
 
 -- Ranges that retention must leave, by whatever is recorded in them, until they are released.
 CREATE TABLE hold (
@@ -159,10 +160,11 @@ CREATE TABLE track (
   id INTEGER PRIMARY KEY,
   camera TEXT NOT NULL,
   track INTEGER NOT NULL,               -- the tracker's number, unique within one life of a worker
+  since_ms INTEGER NOT NULL,            -- when the track began; a long one has several rows
   label TEXT NOT NULL,
   start_ms INTEGER NOT NULL,
   end_ms INTEGER NOT NULL,
-  points BLOB NOT NULL                  -- see src/base/trail.rs
+  points BLOB NOT NULL                  -- see src/base/trajectory.rs
 ) STRICT;
 CREATE INDEX track_camera ON track (camera, start_ms);
 CREATE INDEX track_end ON track (end_ms);

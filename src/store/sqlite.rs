@@ -4,6 +4,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -11,6 +12,9 @@ use crate::base::{Error, ErrorKind, Result};
 
 /// Stands beside a database that a run found corrupt.
 const SUSPECT: &str = ".suspect";
+/// A database that somebody else has is waited for so often and so long: a second.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A database's shape: how to make it, and how to get there from any earlier version.
 #[derive(Clone, Copy, Debug)]
@@ -106,8 +110,8 @@ pub fn reopen(path: &Path, schema: Schema, connection: &mut Connection) -> Resul
     Ok(quarantined)
 }
 
-/// Names a file that is put aside; nothing here asks for the time.
-fn changed_ms(path: &Path) -> i64 {
+/// When the file at `path` was last changed, UTC milliseconds: a time for those who do not ask for it.
+pub fn changed_ms(path: &Path) -> i64 {
     let changed = std::fs::metadata(path).and_then(|m| m.modified()).ok();
     changed.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis() as i64)
 }
@@ -129,7 +133,11 @@ pub fn private_directory(directory: &Path) -> Result<()> {
         .map_err(|e| Error::io("cannot make the directory", directory, e))
 }
 
-fn lock(path: &Path) -> Result<File> {
+/// Keeps every other process from the database at `path`, which need not exist, for as long as the file lives.
+///
+/// # Errors
+/// `Unavailable` when another process has it open.
+pub fn lock(path: &Path) -> Result<File> {
     let name = beside(path, ".lock");
     let file = OpenOptions::new()
         .create(true)
@@ -138,15 +146,17 @@ fn lock(path: &Path) -> Result<File> {
         .mode(0o600)
         .open(&name)
         .map_err(|e| Error::io("cannot open the lock file", &name, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Error::new(ErrorKind::Unavailable, "another wardwatch process uses this database")
-                .at(path.display())
-                .hint("stop it first, or give this one a state_dir of its own"))
+    // A person's command has the database of a stopped role for a moment, and must not keep the role from starting.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io("cannot lock the database", &name, e)),
         }
-        Err(std::fs::TryLockError::Error(e)) => Err(Error::io("cannot lock the database", &name, e)),
     }
+    Err(Error::new(ErrorKind::Unavailable, "another wardwatch process uses this database")
+        .at(path.display())
+        .hint("stop it first, or give this one a state_dir of its own"))
 }
 
 /// Whether a process has the database at `path` open.
@@ -177,7 +187,52 @@ pub fn open_to_read(path: &Path, schema: Schema) -> Result<Connection> {
         .hint("use the wardwatch that the node runs, and start the node once after an upgrade"))
 }
 
-fn try_open(path: &Path, schema: Schema, check: bool) -> Result<Connection> {
+/// Copies the database at `path`, as it is at one moment, into the new file `to`, and checks the copy. A process may use
+/// it and write meanwhile.
+///
+/// # Errors
+/// `Config` when it is of another version than `schema`, `Corrupt` when the copy does not pass its check.
+pub fn copy(path: &Path, schema: Schema, to: &Path) -> Result<()> {
+    let at = |e: rusqlite::Error| fault("cannot copy the database", e).at(path.display());
+    let name =
+        to.to_str().ok_or_else(|| Error::new(ErrorKind::Invalid, "the copy's name is not UTF-8").at(to.display()))?;
+    // Made here and not by SQLite, so that only its owner can read it.
+    let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(to);
+    made.map_err(|e| Error::io("cannot make the copy", to, e))?;
+    let connection = open_to_read(path, schema)?;
+    // The file is open for reading only; this would forbid writing the copy, too.
+    connection.pragma_update(None, "query_only", false).map_err(at)?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(at)?;
+    drop(connection);
+    check(&Connection::open_with_flags(to, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(at)?, to)
+}
+
+/// For a copy that nobody uses: brings it to `schema`, checks it, has `work` change it in one transaction, and leaves it
+/// as a single file that is on disk.
+///
+/// # Errors
+/// `Config` when a newer wardwatch wrote it, `Corrupt` when it does not pass its check.
+pub fn settle<T>(path: &Path, schema: Schema, work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+    let doing = "cannot settle the restored database";
+    let mut connection = try_open(path, schema, true)?;
+    let value = durable(&mut connection, doing, work)?;
+    connection
+        .query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))
+        .map_err(|e| fault(doing, e).at(path.display()))?;
+    connection.close().map_err(|(_, e)| fault(doing, e).at(path.display()))?;
+    Ok(value)
+}
+
+fn check(connection: &Connection, path: &Path) -> Result<()> {
+    let at = |e: rusqlite::Error| fault("cannot check the database", e).at(path.display());
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(at)?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Error::new(ErrorKind::Corrupt, format!("the database fails its check: {verdict}")).at(path.display())),
+    }
+}
+
+fn try_open(path: &Path, schema: Schema, verify: bool) -> Result<Connection> {
     let at = |e: rusqlite::Error| fault("cannot open the database", e).at(path.display());
     if !path.exists() {
         // Made here and not by SQLite, so that only its owner can read it.
@@ -191,13 +246,8 @@ fn try_open(path: &Path, schema: Schema, check: bool) -> Result<Connection> {
              PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 8388608;",
         )
         .map_err(at)?;
-    if check {
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(at)?;
-        if verdict != "ok" {
-            return Err(
-                Error::new(ErrorKind::Corrupt, format!("the database fails its check: {verdict}")).at(path.display())
-            );
-        }
+    if verify {
+        check(&connection, path)?;
     }
     upgrade(&mut connection, schema).map_err(|e| e.at(path.display()))?;
     Ok(connection)

@@ -18,6 +18,7 @@ pub mod assignment;
 pub mod kalman;
 pub mod object;
 pub mod phantom;
+pub mod trajectory;
 pub mod tuning;
 
 use crate::base::clock::Stamp;

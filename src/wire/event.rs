@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::geometry::Point;
-use crate::base::types::{Direction, EventReport, Phase, Severity, SnapshotInfo};
+use crate::base::types::{ClipInfo, Direction, EventReport, Phase, Severity, SnapshotInfo};
 use crate::base::{Error, ErrorKind, Result};
 
 /// The value of `schema`.
@@ -158,6 +158,22 @@ pub struct ClipJson {
     pub missing_ms: u64,
 }
 
+impl ClipJson {
+    /// The public form of `clip`.
+    pub fn new(clip: &ClipInfo, timezone: &TimeZone) -> Self {
+        Self {
+            sha256: clip.sha256.clone(),
+            bytes: clip.bytes,
+            from: rfc3339(clip.from_ms, timezone),
+            to: rfc3339(clip.to_ms, timezone),
+            codec: clip.codec.as_str().into(),
+            masked: clip.masked,
+            complete: clip.complete,
+            missing_ms: clip.missing_ms,
+        }
+    }
+}
+
 /// Who publishes: the same for every event of a node's run.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -216,16 +232,7 @@ impl Event {
                 .map(|p| [thousandths(p.seconds), thousandths(p.at.x), thousandths(p.at.y)])
                 .collect(),
             snapshot: report.snapshot.as_ref().map(Into::into),
-            clip: report.clip.as_ref().map(|c| ClipJson {
-                sha256: c.sha256.clone(),
-                bytes: c.bytes,
-                from: time(c.from_ms),
-                to: time(c.to_ms),
-                codec: c.codec.as_str().into(),
-                masked: c.masked,
-                complete: c.complete,
-                missing_ms: c.missing_ms,
-            }),
+            clip: report.clip.as_ref().map(|c| ClipJson::new(c, &origin.timezone)),
             grant: None,
         }
     }

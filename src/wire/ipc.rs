@@ -60,6 +60,10 @@ pub enum ToNode {
         camera: CameraId,
         phantoms: Vec<Phantom>,
     },
+    /// Where objects went; the blob is [`crate::base::trajectory::pack_all`].
+    Trajectories {
+        camera: CameraId,
+    },
     /// A recording was begun, with its first fragment on disk.
     SegmentOpened(Box<Segment>),
     /// A recording was ended, as far as the disk allowed.

@@ -25,7 +25,7 @@ pub struct PeerStatus {
 /// `…/camera/<camera>/status`. Valid only while its node is online.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CameraStatus {
-    /// `connecting`, `online`, `offline`, `auth_failed`, `faulty`, `restarting`, `removed`.
+    /// `connecting`, `online`, `offline`, `auth_failed`, `faulty`, `restarting`, `removed`, `quarantined`.
     pub state: String,
     /// Why it is not online.
     pub fault: Option<String>,
@@ -42,4 +42,7 @@ pub struct CameraStatus {
     pub boot_id: String,
     /// Revision of the cameras document in force.
     pub config_revision: u64,
+    /// RFC 3339: when a camera in quarantine is tried again; otherwise null.
+    #[serde(default)]
+    pub retry_at: Option<String>,
 }

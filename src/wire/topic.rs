@@ -48,6 +48,16 @@ impl NodeTopics {
         format!("{}/receipt", self.base)
     }
 
+    /// What the centre asks of this node.
+    pub fn command(&self) -> String {
+        format!("{}/command", self.base)
+    }
+
+    /// What this node answers.
+    pub fn answer(&self) -> String {
+        format!("{}/answer", self.base)
+    }
+
     /// The centre of the node's ward; retained, last will.
     pub fn centre_status(&self) -> String {
         centre_status(&self.ward)
@@ -60,10 +70,11 @@ pub fn centre_status(ward: &str) -> String {
 }
 
 /// What the centre subscribes to: everything of its ward's nodes.
-pub fn ward_filters(ward: &str) -> [String; 5] {
+pub fn ward_filters(ward: &str) -> [String; 6] {
     [
         format!("{ROOT}/{ward}/+/status"),
         format!("{ROOT}/{ward}/+/event"),
+        format!("{ROOT}/{ward}/+/answer"),
         format!("{ROOT}/{ward}/+/camera/+/status"),
         format!("{ROOT}/{ward}/+/camera/+/event"),
         format!("{ROOT}/{ward}/+/camera/+/snapshot/+"),
@@ -74,6 +85,9 @@ pub fn ward_filters(ward: &str) -> [String; 5] {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
     NodeStatus {
+        node: String,
+    },
+    Answer {
         node: String,
     },
     CameraStatus {
@@ -103,6 +117,7 @@ pub fn parse(ward: &str, topic: &str) -> Option<Topic> {
     let camera = |name: &str| name.parse::<CameraId>().ok();
     match parts[1..] {
         ["status"] => Some(Topic::NodeStatus { node }),
+        ["answer"] => Some(Topic::Answer { node }),
         ["camera", c, "status"] => Some(Topic::CameraStatus { node, camera: camera(c)? }),
         ["event"] => Some(Topic::Event { node, camera: None }),
         ["camera", c, "event"] => Some(Topic::Event { node, camera: Some(camera(c)?) }),

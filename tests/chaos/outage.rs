@@ -324,6 +324,7 @@ impl Member {
         };
         let wiring = publish::Wiring {
             pulse: Default::default(),
+            desk: publish::command::Desk::closed(),
             store: store.clone(),
             cameras: watch::channel(CameraStatuses::new()).1,
             health: watch::channel(Health::default()).0,

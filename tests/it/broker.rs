@@ -50,20 +50,21 @@ async fn each_role_can_write_its_own_topics_and_no_other() {
     };
     let t = topics();
     let camera = CAMERA.parse().expect("valid");
-    let command = t.receipt().replace("receipt", "command");
+    let command = t.command();
     let other_node = t.status().replace(NODE, "node-2");
     for topic in [t.receipt(), command.clone(), other_node, t.centre_status(), "elsewhere".into()] {
         assert!(refused(Role::Node, &topic).await, "a node may not write {topic}");
     }
-    for topic in [t.event(&camera), t.status(), "elsewhere".into()] {
+    for topic in [t.event(&camera), t.status(), t.answer(), "elsewhere".into()] {
         assert!(refused(Role::Centre, &topic).await, "the centre may not write {topic}");
     }
-    for topic in [t.event(&camera), t.receipt(), t.centre_status()] {
+    for topic in [t.event(&camera), t.receipt(), t.command(), t.answer(), t.centre_status()] {
         assert!(refused(Role::Watch, &topic).await, "a watching person may not write {topic}");
     }
     for topic in [t.receipt(), command, t.centre_status()] {
         assert!(!refused(Role::Centre, &topic).await, "the centre must write {topic}");
     }
+    assert!(!refused(Role::Node, &t.answer()).await, "a node must answer");
     // A watching person hears the event, and not the picture before it.
     let mut watch = Client::connect(broker.mqtt(Role::Watch)).await.expect("connects");
     let mut node = Client::connect(broker.mqtt(Role::Node)).await.expect("connects");

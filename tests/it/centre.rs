@@ -8,10 +8,12 @@ use tokio::sync::watch;
 use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::Phase;
 use wardwatch::base::{Error, ErrorKind, Result};
+use wardwatch::centre::store::{Asked, CommandStore, Pending};
 use wardwatch::centre::store::{CentreStore, Item, Outcome, SqliteStore, StoredCamera, StoredEvent, StoredNode};
 use wardwatch::centre::{Health, Notice, receive};
 use wardwatch::publish::link::{Link, Message};
 use wardwatch::store::Store;
+use wardwatch::wire::command::Command;
 use wardwatch::wire::event::{Event, SnapshotJson};
 use wardwatch::wire::receipt::Receipt;
 
@@ -301,6 +303,24 @@ async fn another_content_under_a_known_revision_is_not_receipted() {
 struct Full {
     store: SqliteStore,
     full: watch::Receiver<bool>,
+}
+
+impl CommandStore for Full {
+    async fn order(&self, node: String, command: Command) -> Result<()> {
+        self.store.order(node, command).await
+    }
+
+    async fn pending(&self, now_ms: i64) -> Result<Vec<Pending>> {
+        self.store.pending(now_ms).await
+    }
+
+    async fn asked(&self, id: String) -> Result<Option<Asked>> {
+        self.store.asked(id).await
+    }
+
+    async fn all_asked(&self, limit: usize) -> Result<Vec<Asked>> {
+        self.store.all_asked(limit).await
+    }
 }
 
 impl CentreStore for Full {

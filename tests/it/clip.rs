@@ -105,6 +105,21 @@ fn a_gap_is_passed_over_and_told_with_its_reason() {
 }
 
 #[test]
+fn a_gap_that_is_shorter_than_jitter_is_told_if_it_was_noted() {
+    let mut shelf = Shelf::new(&[Recipe::at(0), Recipe::at(11)]);
+    assert_eq!(shelf.cut("a.mp4", 8.0, 14.0).expect("recorded").0.missing_ms(), 0, "it may be jitter");
+    shelf.gaps = vec![Gap {
+        id: 0,
+        camera: "ngo-1".parse().expect("valid"),
+        start_ms: FIRST + 10_000,
+        end_ms: Some(FIRST + 11_000),
+        reason: GapReason::NodeDown,
+    }];
+    let (report, _) = shelf.cut("b.mp4", 8.0, 14.0).expect("recorded");
+    assert_eq!((holes(&report), report.missing_ms()), (vec![(10_000, 11_000, "node_down")], 1000));
+}
+
+#[test]
 fn the_clip_ends_where_the_camera_changed_its_stream() {
     let shelf = Shelf::new(&[Recipe::at(0), Recipe { size: "640x480", ..Recipe::at(10) }]);
     let (report, clip) = shelf.cut("a.mp4", 4.0, 16.0).expect("recorded");

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 use wardwatch::base::types::CameraState;
+use wardwatch::wire::command::{Answer, Command};
 use wardwatch::wire::event::Event;
 use wardwatch::wire::receipt::Receipt;
 use wardwatch::wire::status::{CameraStatus, PeerStatus};
@@ -182,7 +182,7 @@ fn calls(shell: &str) -> Vec<Vec<String>> {
 
 /// Gives `arguments` and then `--help` to the program: it complains of a flag it does not know and starts nothing.
 fn complaint(arguments: &[String]) -> Option<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_wardwatch"))
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_wardwatch"))
         .args(arguments)
         .arg("--help")
         .output()
@@ -234,7 +234,11 @@ fn every_message_shown_is_one_and_every_field_is_described() {
     for (_, json) in blocks.iter().filter(|(language, _)| language == "json") {
         let value: Value = serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
         let has = |key: &str| value.get(key).is_some();
-        let (what, again) = if has("schema") {
+        let (what, again) = if has("kind") && has("issuer") {
+            ("command", serde_json::from_str::<Command>(json).map(serde_json::to_value))
+        } else if has("missing_more") {
+            ("answer", serde_json::from_str::<Answer>(json).map(serde_json::to_value))
+        } else if has("schema") {
             ("event", serde_json::from_str::<Event>(json).map(serde_json::to_value))
         } else if has("events") {
             ("receipt", serde_json::from_str::<Receipt>(json).map(serde_json::to_value))
@@ -248,11 +252,13 @@ fn every_message_shown_is_one_and_every_field_is_described() {
         assert_eq!(keys(&value), keys(&again), "{what}");
         seen.insert(what);
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["camera", "event", "peer", "receipt"]);
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["answer", "camera", "command", "event", "peer", "receipt"]);
     let described: BTreeSet<&str> = inline_code(&prose).into_iter().collect();
-    let schema: Value = serde_json::from_str(&read("docs/event.schema.json")).expect("JSON");
-    for field in schema["properties"].as_object().expect("the schema has properties").keys() {
-        assert!(described.contains(field.as_str()), "docs/mqtt.md does not say what `{field}` is");
+    for schema in ["event", "command", "answer"] {
+        let schema: Value = serde_json::from_str(&read(&format!("docs/{schema}.schema.json"))).expect("JSON");
+        for field in schema["properties"].as_object().expect("the schema has properties").keys() {
+            assert!(described.contains(field.as_str()), "docs/mqtt.md does not say what `{field}` is");
+        }
     }
 }
 
@@ -267,6 +273,35 @@ fn every_state_and_fault_of_a_camera_has_its_mend() {
     for name in all {
         let rows = manual.lines().filter(|l| l.starts_with(&format!("| `{name}` |"))).count();
         assert!(rows > 0, "docs/technician.md has no row for `{name}`");
+    }
+}
+
+/// Rows of the table below `heading`, cells between the bars.
+fn table<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let section = text.split(&format!("\n{heading}\n")).nth(1).expect("the section is there");
+    let lines = section.lines().filter(|l| l.starts_with('|')).skip(2);
+    lines.map(|l| l.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn every_fault_has_an_injector_that_is_there() {
+    let text = read("docs/faults.md");
+    let rows = table(&text, "## Every fault");
+    assert!(rows.len() > 35, "{} rows", rows.len());
+    for row in rows {
+        assert_eq!(row.len(), 4, "{row:?}");
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        let mut source = None;
+        for code in inline_code(row[1]) {
+            if code.ends_with(".rs") {
+                source = Some(read(code));
+                continue;
+            }
+            let within = source.as_ref().unwrap_or_else(|| panic!("{}: `{code}` stands before its file", row[0]));
+            let named = within.contains(&format!("fn {code}(")) || within.contains(&format!("\"{code}\""));
+            assert!(named, "{}: no test or mode `{code}` in the file before it", row[0]);
+        }
+        assert!(source.is_some(), "{} has no injector", row[0]);
     }
 }
 

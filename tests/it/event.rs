@@ -10,7 +10,7 @@ use crate::support::broker::Mosquitto;
 use crate::support::post::{Client, Publisher, new_id, now, open_store, picture, report, with_picture};
 
 /// Compares with a file; with `WARDWATCH_BLESS=1` writes it instead.
-fn assert_file(path: &str, content: &str) {
+pub fn assert_file(path: &str, content: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("WARDWATCH_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("inside")).expect("made");

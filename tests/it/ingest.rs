@@ -371,6 +371,38 @@ fn a_change_of_size_within_a_connection_is_followed() {
 }
 
 #[test]
+fn timestamps_that_go_back_cost_no_picture_and_no_connection() {
+    let camera = BadCamera::start(Bad::StepsBack);
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(80, (320, 180));
+    let arrived: Vec<Duration> = watched.frames().iter().map(|f| f.arrived.mono).collect();
+    assert!(arrived.windows(2).all(|w| w[0] < w[1]), "{arrived:?}");
+    assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
+    assert!(watched.faults().is_empty(), "{:?}", watched.reports());
+}
+
+#[test]
+fn a_frozen_picture_is_a_picture() {
+    let camera = BadCamera::start(Bad::Freezes);
+    let watched = Watched::start(endpoint(camera.url()));
+    watched.until_frames(80, (320, 180));
+    assert_eq!(camera.connections.load(Ordering::Relaxed), 1);
+    assert!(watched.faults().is_empty(), "{:?}", watched.reports());
+}
+
+#[test]
+fn a_flood_of_pictures_stays_within_its_ring_and_takes_nothing_from_another_camera() {
+    let (flood, quiet) = (BadCamera::start(Bad::Floods), Camera::start(h264_small()));
+    let (flooded, watched) = (Watched::start(endpoint(flood.url())), Watched::start(endpoint(quiet.url())));
+    flooded.until_frames(40, (320, 180));
+    flooded.until("the ring lets go of what is too much", || flooded.stream.ring.evicted_gops() > 0);
+    watched.until_frames(50, (640, 360));
+    let (many, usual) = (flooded.stream.units.load(Ordering::Relaxed), watched.stream.units.load(Ordering::Relaxed));
+    assert!(many > 10 * usual, "{many} units beside {usual}");
+    assert!(watched.faults().is_empty(), "{:?}", watched.reports());
+}
+
+#[test]
 fn the_end_of_a_stream_is_a_fault_and_it_is_asked_for_again() {
     let camera = Camera::with(mjpeg(), SampleOptions { once: true, ..SampleOptions::default() });
     let watched = Watched::start(endpoint(camera.url()));

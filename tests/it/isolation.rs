@@ -37,42 +37,22 @@ fn online(site: &Site, camera: &str) -> bool {
     metric(site.node_port, &line) == Some(1.0)
 }
 
-/// The worker that is connected to the camera at `port`.
-fn worker_of(node: &Process, port: u16) -> Option<u32> {
-    let remote = format!("0100007F:{port:04X}");
-    let tcp = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
-    let inodes: Vec<&str> = tcp
-        .lines()
-        .map(|l| l.split_whitespace().collect::<Vec<_>>())
-        .filter(|f| f.get(2).is_some_and(|to| **to == remote) && f.get(3) == Some(&"01"))
-        .filter_map(|f| f.get(9).copied())
-        .collect();
-    let sockets: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    node.workers().into_iter().find(|pid| {
-        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        files
-            .filter_map(|f| std::fs::read_link(f.path()).ok())
-            .any(|l| sockets.iter().any(|s| l.as_os_str() == s.as_str()))
-    })
-}
-
 #[test]
 fn a_worker_that_hangs_is_replaced_and_the_other_notices_nothing() {
     let site = Site::new();
     let (one, two) = (Camera::start(rtsp::h264_small()), Camera::start(rtsp::h264_small()));
     let node = node(&site, "worker_silence_seconds = 5", &[("ngo-1", &one), ("ngo-2", &two)]);
     until("both cameras are online", LONG, || online(&site, "ngo-1") && online(&site, "ngo-2"));
-    let (hanging, other) =
-        (worker_of(&node, one.port).expect("connected"), worker_of(&node, two.port).expect("connected"));
+    let (hanging, other) = (node.worker_of(one.port).expect("connected"), node.worker_of(two.port).expect("connected"));
     assert_ne!(hanging, other);
     site::kill(hanging, "STOP");
     let kills = "wardwatch_worker_kills_total{reason=\"hang\"}";
     until("it is given up", LONG, || metric(site.node_port, kills) == Some(1.0));
     until("a new one reads its camera", LONG, || {
-        worker_of(&node, one.port).is_some_and(|w| w != hanging) && online(&site, "ngo-1")
+        node.worker_of(one.port).is_some_and(|w| w != hanging) && online(&site, "ngo-1")
     });
     assert!(!std::path::Path::new(&format!("/proc/{hanging}")).exists(), "the old one is gone");
-    assert_eq!(worker_of(&node, two.port), Some(other));
+    assert_eq!(node.worker_of(two.port), Some(other));
     let reconnects = "wardwatch_reconnects_total{camera=\"ngo-2\"}";
     assert_eq!(metric(site.node_port, reconnects), Some(0.0), "the other camera was not touched");
     assert!(node.log().contains("a worker hangs: nothing was heard of it"), "the log says why");
@@ -98,7 +78,7 @@ fn a_worker_is_shut_in_and_works() {
     let camera = Camera::start(rtsp::h264_small());
     let node = node(&site, "sandbox = \"require\"", &[("ngo-1", &camera)]);
     until("it is online", LONG, || online(&site, "ngo-1"));
-    let worker = worker_of(&node, camera.port).expect("connected");
+    let worker = node.worker_of(camera.port).expect("connected");
     for task in std::fs::read_dir(format!("/proc/{worker}/task")).expect("it runs").flatten() {
         // A thread may have ended since.
         let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };

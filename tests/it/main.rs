@@ -2,11 +2,17 @@
 
 mod support;
 
+mod ask;
+mod ask_clip;
+mod backup;
 mod broker;
 mod camera;
 mod centre;
 mod chaos;
 mod clip;
+mod clock;
+mod command;
+mod command_store;
 mod config;
 mod demo;
 mod detect;
@@ -20,6 +26,7 @@ mod mishaps;
 mod order;
 mod probe;
 mod publish;
+mod quarantine;
 mod quota;
 mod record;
 mod record_audio;
@@ -37,4 +44,5 @@ mod store_clips;
 mod tidy;
 mod torn;
 mod track;
+mod tracks;
 mod watchdog;

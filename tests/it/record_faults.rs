@@ -95,6 +95,67 @@ fn at_half_the_floor_recording_stops_says_so_and_goes_on_by_itself() {
 }
 
 #[test]
+fn a_disk_that_is_mounted_after_the_start_is_recorded_on() {
+    let node = Recording::new("");
+    let footage = Camera::start(h264_small());
+    node.cameras(1, &[camera("ngo-1", &footage.url(), "continuous")]);
+    let running = node.run();
+    until("a recording grows", LONG, || node.count("state = 'open'") == 1);
+    let before = running.workers();
+    let Some(disk) = SmallDisk::mount_at(&node.site.path("node/record"), 64) else {
+        eprintln!("not tested: tmpfs cannot be mounted here");
+        return;
+    };
+    until("the worker is another one", LONG, || running.workers().first().is_some_and(|pid| !before.contains(pid)));
+    assert!(running.log().contains("a disk was mounted or taken away"), "{}", running.log());
+    let files = || std::fs::read_dir(disk.path().join("ngo-1")).map_or(0, Iterator::count);
+    until("it records on the disk", LONG, || files() > 0 && node.count("state = 'open'") == 1);
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_database_that_is_torn_while_the_node_runs_is_made_anew_and_told_of() {
+    let node = Recording::new("");
+    let scene = stimulus::scene(&node.site.path(""), 4);
+    let shown = SceneCamera::start(&scene, None);
+    node.cameras(1, &[camera("ngo-1", &shown.url(), "off").replace("fps = 5", "fps = 10") + RULE]);
+    let running = node.run();
+    let number = |sql: &str| node.site.number("node/node.db", sql).unwrap_or(-1);
+    until("the first walk is over", LONG, || number("SELECT COUNT(*) FROM event WHERE phase = 'ended'") == 1);
+    let used = number("SELECT value FROM meta WHERE key = 'seq'");
+    tear(&node.site.path("node/node.db"));
+    let told = "SELECT COUNT(*) FROM event WHERE json_extract(report, '$.rule') = 'database-rebuilt'";
+    until("it is told", LONG, || number(told) == 1);
+    until("a later walk is an event", LONG, || {
+        number("SELECT COUNT(*) FROM event WHERE camera <> '' AND phase = 'ended'") >= 1
+    });
+    assert_eq!(running.stop(), 0);
+    let log = running_log(&node);
+    assert!(log.contains("the database is corrupt and was put aside"), "{log}");
+    assert!(!log.contains("event refused"), "{log}");
+    let seq = "json_extract(CAST(payload AS TEXT), '$.seq')";
+    let first = format!("SELECT MIN({seq}) FROM outbox WHERE payload IS NOT NULL AND {seq} > {used}");
+    assert!(number(&first) > 1_700_000_000_000, "numbers go on where none was given out");
+}
+
+fn running_log(node: &Recording) -> String {
+    std::fs::read_to_string(node.site.path("node.log")).expect("it logs")
+}
+
+/// Everything in the file but its first page becomes rubbish, also for a process that has it open.
+fn tear(database: &std::path::Path) {
+    use std::os::unix::fs::FileExt;
+    let other = rusqlite::Connection::open(database).expect("opens");
+    other.busy_timeout(Duration::from_secs(5)).expect("set");
+    // A change by another connection makes the node forget the pages it has in memory.
+    other.execute("INSERT INTO boot VALUES ('another', 0)", []).expect("written");
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("moved into the file");
+    let file = std::fs::File::options().write(true).open(database).expect("ours");
+    let length = file.metadata().expect("there").len() as usize;
+    file.write_all_at(&vec![0x5a; length - 4096], 4096).expect("written");
+}
+
+#[test]
 fn a_database_is_opened_anew_with_what_is_on_disk_and_a_torn_one_is_put_aside() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("node.db");

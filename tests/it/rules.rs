@@ -463,6 +463,20 @@ fn a_jump_of_the_wall_clock_is_said_and_does_not_bend_an_event() {
 }
 
 #[test]
+fn a_leap_second_bends_no_event() {
+    let mut w = World::new(&[intrusion()]);
+    let mut reports = w.stand(1, 0.45, 15.0);
+    // The last second of the day comes twice.
+    w.now.wall_ms -= 1_000;
+    reports.extend(w.stand(1, 0.45, 15.0));
+    reports.extend(w.empty(5.0));
+    assert_legal(&reports, true);
+    let end = reports.last().expect("reports");
+    let length = end.ended_at.expect("ended").wall_ms - end.started_at.wall_ms;
+    assert!((31_000..33_000).contains(&length), "{length}");
+}
+
+#[test]
 fn a_camera_whose_clock_is_off_is_suspect() {
     let mut w = World::new(&[intrusion()]);
     let time = Some(EVENING - 90_000);

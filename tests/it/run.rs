@@ -231,6 +231,27 @@ fn what_is_missing_at_the_start_is_said_and_the_rest_works() {
 }
 
 #[test]
+fn a_damaged_model_is_named_and_taken_when_it_is_whole_again() {
+    let site = Site::new();
+    let model = stimulus::model(&site.path("models"));
+    let broker = Mosquitto::start("");
+    let config = site.common(&model) + &site.node("", &mqtt(&broker)) + &site.centre(&mqtt(&broker));
+    let config = site.write("both.toml", &config);
+    let nobody = format!("rtsp://127.0.0.1:{}/x", site::free_port());
+    site.write("cameras.toml", &format!("revision = 1\n{}", intrusion("ngo-1", &nobody, "")));
+    let weights = site.path(&format!("models/{model}.onnx"));
+    let whole = std::fs::read(&weights).expect("just made");
+    std::fs::write(&weights, &whole[..whole.len() / 2]).expect("writable");
+    let both = site.run(&config);
+    until("the file is named", LONG, || both.log().contains(&format!("{model}.onnx")));
+    let (code, text) = get(site.node_port, "/readyz").expect("the node itself runs");
+    assert!(code == 503 && text.contains("no workers"), "{code} {text}");
+    std::fs::write(&weights, &whole).expect("writable");
+    until("it is ready by itself", LONG, || get(site.node_port, "/readyz").is_some_and(|(code, _)| code == 200));
+    assert_eq!(both.stop(), 0);
+}
+
+#[test]
 fn a_password_is_in_no_log_metric_message_process_list_dump_or_database() {
     const CAMERA_CANARY: &str = "kanarienvogel-7";
     const MQTT_CANARY: &str = "zeisig-9";

@@ -1,7 +1,11 @@
 //! The node's schema: however a database got to this version, it is the same.
 
+use std::time::Duration;
+
 use wardwatch::base::ErrorKind;
 use wardwatch::store::{SCHEMA, sqlite};
+
+use crate::support::wait::until;
 
 #[test]
 fn an_upgraded_database_equals_a_fresh_one() {
@@ -50,4 +54,27 @@ fn two_steps_lead_from_the_first_version_to_the_third() {
     let upgraded = sqlite::open(&path, v3, 0).expect("upgrades");
     let fresh = sqlite::open(&directory.path().join("b.db"), v3, 0).expect("opens");
     assert_eq!(sqlite::shape(&upgraded.connection).expect("ok"), sqlite::shape(&fresh.connection).expect("ok"));
+}
+
+#[test]
+fn a_database_that_is_in_use_for_a_moment_is_waited_for_and_one_that_stays_so_is_not() {
+    let directory = tempfile::tempdir().expect("dir");
+    let path = directory.path().join("node.db");
+    let first = sqlite::open(&path, SCHEMA, 0).expect("opens");
+    let e = sqlite::open(&path, SCHEMA, 0).err().expect("refused");
+    assert_eq!(e.kind(), ErrorKind::Unavailable);
+
+    let lock = directory.path().join("node.db.lock");
+    let opened = || {
+        let all = std::fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+        all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == lock)).count()
+    };
+    let before = opened();
+    let second = std::thread::spawn({
+        let path = path.clone();
+        move || sqlite::open(&path, SCHEMA, 0).map(drop)
+    });
+    until("it stands before the lock", Duration::from_secs(10), || opened() > before || second.is_finished());
+    drop(first);
+    second.join().expect("it ends").expect("it opens");
 }

@@ -114,10 +114,11 @@ fn table(kinds: &[Kind], lost: &BTreeMap<(usize, usize), Vec<f64>>, longest: f64
 }
 
 /// A small generator (xorshift64); quality does not matter, repeatability does.
-struct Lot(u64);
+pub struct Lot(pub u64);
 
 impl Lot {
-    fn below(&mut self, limit: u64) -> u64 {
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,12 +1,15 @@
 //! Recording under faults, measured: `make chaos-recording`. One node with real cameras; what is recorded must play, be
 //! what the index says, and miss no more than promised. Prints its seed and its tables; exit code 1 when a promise is
-//! broken. `make bench-record` is its mode `cpu`, `make bench-clips` its mode `clips`. It asserts nothing about the machine's speed but what is promised.
+//! broken. `make bench-record` is its mode `cpu`, `make bench-clips` its mode `clips`, `make bench-memory` its mode
+//! `memory`. It asserts nothing about the machine's speed but what is promised.
 #![allow(clippy::print_stdout)] // its tables are what it is for
 
 mod cameras;
 mod clips;
 mod cpu;
+mod delivery;
 mod kills;
+mod memory;
 mod post;
 mod relay;
 mod stalls;
@@ -21,7 +24,7 @@ use std::process::ExitCode;
 pub struct Options {
     /// Moments are drawn from it.
     pub seed: u64,
-    /// Kills of mode `kills`; rounds of mode `cpu`, events of mode `clips`.
+    /// Kills of mode `kills`; rounds of mode `cpu`, events of modes `clips` and `delivery`, minutes of mode `memory`.
     pub rounds: u32,
 }
 
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
     let seed = number("--seed").unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761 % 1_000_000);
     let rounds = number("--rounds").map(|n| n as u32);
     let wanted = |mode: &str| arguments.iter().any(|a| a == mode);
-    let all = !["kills", "stalls", "stop", "torn", "cpu", "clips"].into_iter().any(wanted);
+    let all = !["kills", "stalls", "stop", "torn", "delivery", "cpu", "clips", "memory"].into_iter().any(wanted);
     println!("seed {seed}");
     let mut broken = Vec::new();
     if all || wanted("kills") {
@@ -50,11 +53,18 @@ fn main() -> ExitCode {
     if all || wanted("stop") {
         broken.extend(stop::run());
     }
+    if all || wanted("delivery") {
+        let options = Options { seed, rounds: rounds.unwrap_or(40) };
+        broken.extend(delivery::run(&options));
+    }
     if all || wanted("torn") {
         torn();
     }
     if wanted("cpu") {
         cpu::run(rounds.unwrap_or(2));
+    }
+    if wanted("memory") {
+        memory::run(rounds.unwrap_or(3));
     }
     if wanted("clips") {
         broken.extend(clips::run(rounds.unwrap_or(24)));

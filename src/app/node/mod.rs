@@ -8,11 +8,15 @@ mod control;
 mod dump;
 mod fleet;
 mod link;
+mod orders;
+mod places;
 mod process;
+mod quarantine;
 mod recordings;
 mod shelf;
 mod sink;
 mod system;
+mod tracks;
 mod vigil;
 
 use std::os::unix::fs::PermissionsExt;
@@ -42,11 +46,13 @@ use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
 use link::Uplink;
+use orders::Orders;
 use process::WorkerProcess;
 use recordings::Recordings;
 use shelf::Shelf;
-use sink::Sink;
+use sink::{Keepers, Sink};
 use system::{Moment, SystemEvents};
+use tracks::Tracks;
 
 /// How long open HTTP requests may take when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -97,6 +103,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
+    let (desk, office) = publish::command::desk();
     let mut publishing = tokio::spawn(publish::run(
         mqtt,
         publish_settings(&node, &origin, clock.as_ref()),
@@ -106,6 +113,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
             health,
             clock: clock.clone(),
             pulse: vitals.publisher,
+            desk,
             shutdown: publish_stopped,
         },
     ));
@@ -114,12 +122,12 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     recordings.begin(&document).await;
     let clipping = clips.start(&document);
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
-    let sink = Sink::new(store.clone(), recordings, clips, system, clock.clone(), origin, statuses);
+    let obeying = Orders::start(&node, &origin, store.clone(), clips.clone(), clock.clone(), &document, office);
+    let (tracks, tracking) = Tracks::start(&site.track, &node, store.clone(), clock.clone());
+    let keepers = Keepers { recordings, clips, tracks: tracks.clone() };
+    let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
     let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
-    let readiness: observe::Readiness = {
-        let sink = sink.clone();
-        Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publish_health.borrow().connected)])
-    };
+    let readiness = readiness(sink.clone(), publish_health);
     let mut until = shutdown.clone();
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
     let serving = tokio::spawn(door);
@@ -128,16 +136,13 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
     fleet.apply(&document);
-    let living = store.clone();
-    let living = tokio::spawn(follow(vitals.store, vitals.every, move || {
-        let store = living.clone();
-        async move { store.heartbeat().await }
-    }));
+    let living = beat(vitals.store, vitals.every, store.clone());
     let mut pulse = tokio::time::interval(vitals.every);
     let mut published = None;
     loop {
         tokio::select! {
             _ = pulse.tick() => vitals.main.beat(),
+            () = fleet.turn() => {}
             () = stopped(&mut shutdown) => break,
             // It ends before it is told to only when it cannot go on; the next start checks the store.
             ended = &mut publishing => {
@@ -153,6 +158,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     if !clipping.apply(&newer).await {
                         continue;
                     }
+                    obeying.apply(&newer);
                     fleet.apply(&newer);
                     policies.send_replace(shelf::policies(&newer));
                     document = newer;
@@ -163,8 +169,9 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     fleet.stop().await;
     clipping.stop().await;
-    let others = [Some(pruning), Some(retaining), Some(living), Some(commands), delivering];
-    others.into_iter().flatten().for_each(|task| task.abort());
+    let others = [pruning, retaining, living, commands, tracking, obeying.task];
+    others.into_iter().chain(delivering).for_each(|task| task.abort());
+    tracks.finish().await;
     system_stop.send_replace(true);
     if let Err(e) = telling.await {
         tracing::error!("telling of the node itself failed: {e}");
@@ -174,10 +181,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
         Some(ended) => ended,
         None => publishing.await,
     };
-    // A client that never finishes its request must not hold the stop up.
-    if let Ok(served) = tokio::time::timeout(FAREWELL, serving).await {
-        report("the HTTP door", served);
-    }
+    farewell(serving).await;
     drop(store);
     tokio::task::spawn_blocking(move || join(writer)).await.ok();
     tracing::info!("node stopped");
@@ -217,6 +221,19 @@ async fn open_store(
     Ok((store, writer, system))
 }
 
+/// What a node that is ready has.
+fn readiness(sink: Sink, publishing: watch::Receiver<publish::Health>) -> observe::Readiness {
+    Arc::new(move || vec![("workers", sink.workers_ready()), ("broker", publishing.borrow().connected)])
+}
+
+/// Beats for the store as long as it can commit.
+fn beat(pulse: Pulse, every: Duration, store: Store) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(follow(pulse, every, move || {
+        let store = store.clone();
+        async move { store.heartbeat().await }
+    }))
+}
+
 /// Forgets, once an hour, events that the centre has had for long enough.
 async fn prune(store: Store, clock: Arc<dyn Clock>, days: u32) {
     let mut hourly = tokio::time::interval(Duration::from_secs(3600));
@@ -228,6 +245,15 @@ async fn prune(store: Store, clock: Arc<dyn Clock>, days: u32) {
             Ok(events) => tracing::info!(events, "old events are forgotten on this machine; the centre has them"),
             Err(e) => tracing::warn!("old events are not forgotten: {e}"),
         }
+    }
+}
+
+/// Ends the HTTP door. A client that never finishes its request must not hold the stop up, and a node that ends by itself
+/// was not told to; what the door asks must be free for the store to close.
+async fn farewell(mut serving: tokio::task::JoinHandle<Result<()>>) {
+    match tokio::time::timeout(FAREWELL, &mut serving).await {
+        Ok(served) => report("the HTTP door", served),
+        Err(_) => serving.abort(),
     }
 }
 
@@ -271,7 +297,8 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
     let dump = Dump::open(node.ipc_dump.as_deref())?;
     let of_workers = sink.clone();
     let (silence, clock) = (node.worker_silence_seconds, Arc::new(SystemClock));
-    let make = move |index| WorkerProcess {
+    let of_fleet = clock.clone();
+    let make = move |index, deaths| WorkerProcess {
         index,
         program: program.clone(),
         run_dir: run_dir.clone(),
@@ -280,8 +307,9 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         dump: dump.clone(),
         silence: Duration::from_secs(silence),
         clock: clock.clone(),
+        deaths,
     };
-    Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink))
+    Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink, of_fleet))
 }
 
 /// The document as it is on disk, if it may replace `current`.

@@ -1,8 +1,10 @@
 //! One worker process as the node sees it: started, spoken to over its socket, started again when it dies.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::super::watchdog::PRIVATE;
@@ -20,7 +22,7 @@ use super::vigil::{Hang, Input, Vigil};
 use crate::app::telemetry;
 use crate::base::types::{CameraId, Phantom};
 use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::config::Camera;
+use crate::config::{Camera, Sandbox};
 use crate::wire::ipc::{self, CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup};
 
 /// A worker that has said nothing for this long after its start is given up.
@@ -33,6 +35,12 @@ const HEALTHY_LIFE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 const RESTART_MIN: Duration = Duration::from_millis(100);
 const RESTART_MAX: Duration = Duration::from_secs(30);
+/// The longest pause of cameras that share a worker: most of them have done nothing.
+const RESTART_SHARED: Duration = Duration::from_millis(400);
+/// Signals that a process brings upon itself. Whatever else ends it comes from outside: a person, or the kernel when the
+/// whole machine is out of memory.
+const OWN_SIGNALS: [i32; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
 /// The cameras a worker should have.
 #[derive(Clone, Default)]
@@ -41,6 +49,19 @@ pub(super) struct Desired {
     /// Camera and the generation of its secrets.
     pub(super) cameras: Vec<(Camera, u64)>,
     pub(super) stop: bool,
+    /// It stops because its cameras go to other workers.
+    pub(super) passed_on: bool,
+}
+
+/// A worker died of itself. It is started again when whoever hears of it has decided who is to be in it.
+pub(super) struct Death {
+    pub(super) worker: usize,
+    /// What it was reading.
+    pub(super) cameras: Vec<CameraId>,
+    /// Whose stream it hung on, if that is known.
+    pub(super) blame: Option<CameraId>,
+    /// Dropped when it is decided.
+    pub(super) decided: oneshot::Sender<()>,
 }
 
 /// What a worker is started with.
@@ -55,13 +76,44 @@ pub(super) struct WorkerProcess {
     /// How long nothing need be heard of it.
     pub(super) silence: Duration,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) deaths: mpsc::Sender<Death>,
 }
 
 enum End {
     Stopped,
     Died(Error),
-    /// It lives, but must not: the reason for the metric, and for a person.
-    Unfit(&'static str, Error),
+    /// It lives, but must not.
+    Unfit(Unfit),
+}
+
+/// Why the node ends a worker.
+struct Unfit {
+    /// For the metric.
+    reason: &'static str,
+    error: Error,
+    /// Whose stream it hung on, if that is known.
+    camera: Option<CameraId>,
+    /// Whether a camera may have brought it about.
+    own_doing: bool,
+}
+
+/// What is known of one life of a worker when it is over.
+#[derive(Default)]
+struct Life {
+    /// Cameras that it was given.
+    cameras: Vec<CameraId>,
+    /// How it ended, unless the node had to kill it for what it did.
+    status: Option<ExitStatus>,
+}
+
+/// Whether a worker's end is its own doing, and so perhaps a camera's.
+fn is_own_doing(status: Option<ExitStatus>) -> bool {
+    match status.map(|s| (s.signal(), s)) {
+        // Ended by the node, which had its reasons, or it gave its socket up and stayed.
+        None => true,
+        Some((Some(signal), _)) => OWN_SIGNALS.contains(&signal),
+        Some((None, _)) => true,
+    }
 }
 
 impl WorkerProcess {
@@ -70,20 +122,40 @@ impl WorkerProcess {
         let mut pause = RESTART_MIN;
         loop {
             let begun = Instant::now();
-            let end = self.run_once(&mut desired).await;
-            let cameras: Vec<CameraId> = desired.borrow().cameras.iter().map(|(c, _)| c.id.clone()).collect();
-            match end {
-                Ok(End::Stopped) => return,
-                Ok(End::Died(e) | End::Unfit(_, e)) | Err(e) => {
-                    if desired.borrow().stop {
-                        self.sink.worker_gone(self.index, &cameras, false).await;
-                        return;
+            let mut life = Life::default();
+            let end = self.run_once(&mut desired, &mut life).await;
+            let mut cameras: Vec<CameraId> = desired.borrow().cameras.iter().map(|(c, _)| c.id.clone()).collect();
+            cameras.extend(life.cameras.iter().filter(|c| !cameras.contains(c)).cloned().collect::<Vec<_>>());
+            let stop = desired.borrow().stop;
+            let blame = match end {
+                Ok(End::Stopped) => {
+                    if desired.borrow().passed_on {
+                        self.sink.passed_on(&cameras).await;
                     }
-                    tracing::error!(worker = self.index, "{e}");
+                    return;
                 }
-            }
+                Ok(End::Died(_) | End::Unfit(_)) | Err(_) if stop => {
+                    return self.sink.worker_gone(self.index, &cameras, false).await;
+                }
+                Ok(End::Unfit(Unfit { error, camera, .. })) => {
+                    tracing::error!(worker = self.index, "{error}");
+                    camera
+                }
+                Ok(End::Died(e)) | Err(e) => {
+                    tracing::error!(worker = self.index, "{e}");
+                    None
+                }
+            };
             self.sink.worker_gone(self.index, &cameras, true).await;
-            pause = if begun.elapsed() >= HEALTHY_LIFE { RESTART_MIN } else { (pause * 2).min(RESTART_MAX) };
+            let before = desired.borrow().cameras.len();
+            if !life.cameras.is_empty() && is_own_doing(life.status) && self.decide(&life, blame, &mut desired).await {
+                return;
+            }
+            let after = desired.borrow().cameras.len();
+            let longest = if life.cameras.is_empty() || after <= 1 { RESTART_MAX } else { RESTART_SHARED };
+            // Those who stay behind when a suspect leaves begin anew.
+            let anew = begun.elapsed() >= HEALTHY_LIFE || after < before;
+            pause = if anew { RESTART_MIN } else { (pause * 2).min(longest) };
             let stopped = async { desired.wait_for(|d| d.stop).await.is_ok() };
             if timeout(pause, stopped).await.is_ok() {
                 return;
@@ -92,24 +164,47 @@ impl WorkerProcess {
         }
     }
 
-    async fn run_once(&self, desired: &mut watch::Receiver<Desired>) -> Result<End> {
+    /// Waits until it is decided what follows from a death; true: this worker is to end.
+    async fn decide(&self, life: &Life, blame: Option<CameraId>, desired: &mut watch::Receiver<Desired>) -> bool {
+        let (decided, decision) = oneshot::channel();
+        let death = Death { worker: self.index, cameras: life.cameras.clone(), blame, decided };
+        let wait = async {
+            // When nobody decides any more the node is stopping.
+            if self.deaths.send(death).await.is_ok() {
+                decision.await.ok();
+            }
+        };
+        tokio::select! {
+            () = wait => {}
+            _ = desired.wait_for(|d| d.stop) => {}
+        }
+        desired.borrow().stop
+    }
+
+    async fn run_once(&self, desired: &mut watch::Receiver<Desired>, life: &mut Life) -> Result<End> {
         let path = self.run_dir.join(format!("worker-{}.sock", self.index));
         let (mut child, stdin, socket) = self.start(&path).await?;
         let (read, write) = socket.into_split();
         let mut orders = Orders { write, stdin, given: HashMap::new(), dump: self.dump.clone(), index: self.index };
         orders.send(&ToWorker::Setup(Box::new(self.setup.clone()))).await?;
         let end = self.converse(read, &mut orders, desired, child.id()).await;
+        life.cameras = orders.given.keys().cloned().collect();
+        life.cameras.sort();
         drop(orders);
-        if let Ok(End::Unfit(reason, _)) = &end {
-            metrics::counter!(crate::base::telemetry::WORKER_KILLS, "reason" => *reason).increment(1);
+        let misdeed = matches!(&end, Ok(End::Unfit(unfit)) if unfit.own_doing);
+        if let Ok(End::Unfit(unfit)) = &end {
+            metrics::counter!(crate::base::telemetry::WORKER_KILLS, "reason" => unfit.reason).increment(1);
             // It would not take an order; an error means that it is gone already.
             child.start_kill().ok();
         }
         match timeout(STOP_DEADLINE, child.wait()).await {
-            Ok(Ok(status)) => match end {
-                Ok(End::Died(e)) => Ok(End::Died(e.source(status.to_string()))),
-                end => end,
-            },
+            Ok(Ok(status)) => {
+                life.status = Some(status).filter(|_| !misdeed);
+                match end {
+                    Ok(End::Died(e)) => Ok(End::Died(e.source(status.to_string()))),
+                    end => end,
+                }
+            }
             Ok(Err(e)) => Err(Error::new(ErrorKind::Internal, "a worker cannot be waited for").source(e)),
             Err(_) => {
                 tracing::warn!(worker = self.index, "does not end; killing it");
@@ -169,7 +264,16 @@ impl WorkerProcess {
         let text = || format!("a worker takes {} MiB, more than {}; it is ended", bytes >> 20, limit >> 20);
         let error =
             || Error::new(ErrorKind::Exhausted, text()).hint("if no camera is to blame, raise worker_memory_mb");
-        (bytes > limit).then(|| End::Unfit("memory", error()))
+        (bytes > limit).then(|| End::Unfit(Unfit { reason: "memory", error: error(), camera: None, own_doing: true }))
+    }
+
+    /// An end when another directory is where the recordings go than the one that the worker was let into.
+    fn displaced(&self, before: Option<(u64, u64)>) -> Option<End> {
+        let dir = &self.setup.record.dir;
+        let displaced = self.setup.sandbox != Sandbox::Off && before.is_some() && directory(dir) != before;
+        let text = "a disk was mounted or taken away where recordings go; the worker is started again for it";
+        let error = || Error::new(ErrorKind::Unavailable, text).at(dir.display());
+        displaced.then(|| End::Unfit(Unfit { reason: "disk", error: error(), camera: None, own_doing: false }))
     }
 
     /// Passes orders and takes messages until the worker ends.
@@ -185,6 +289,7 @@ impl WorkerProcess {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut messages = Messages { read, decoder: Decoder::default(), chunk: vec![0; 64 * 1024] };
         let mut ready = false;
+        let mut recordings = None;
         let mut stop_at: Option<Instant> = None;
         desired.mark_changed();
         loop {
@@ -210,6 +315,7 @@ impl WorkerProcess {
                                 self.sink.worker_ready(self.index);
                                 vigil.step(Input::Ready, self.clock.now());
                                 ready = true;
+                                recordings = directory(&self.setup.record.dir);
                                 desired.mark_changed();
                             }
                             ToNode::Stats(stats) => {
@@ -233,7 +339,7 @@ impl WorkerProcess {
                     if let Some(hang) = vigil.step(Input::Tick, self.clock.now()) {
                         return Ok(hung(&hang));
                     }
-                    if let Some(end) = self.weigh(pid) {
+                    if let Some(end) = self.weigh(pid).or_else(|| self.displaced(recordings)) {
                         return Ok(end);
                     }
                 }
@@ -257,7 +363,13 @@ impl WorkerProcess {
 
 fn hung(hang: &Hang) -> End {
     let error = Error::new(ErrorKind::Timeout, format!("a worker hangs: {}; it is ended", hang.what));
-    End::Unfit("hang", hang.camera.iter().fold(error, |error, camera| error.camera(camera)))
+    let error = hang.camera.iter().fold(error, |error, camera| error.camera(camera));
+    End::Unfit(Unfit { reason: "hang", error, camera: hang.camera.clone(), own_doing: true })
+}
+
+/// Which directory is at `path`: device and inode.
+fn directory(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// Resident memory of a process; `None` when it is gone.
@@ -343,5 +455,23 @@ impl Orders {
             self.given.insert(camera.id.clone(), now);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_killed_from_outside_proves_nothing_about_cameras() {
+        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            assert!(!is_own_doing(Some(ExitStatus::from_raw(signal))), "{signal}");
+        }
+        for signal in OWN_SIGNALS {
+            assert!(is_own_doing(Some(ExitStatus::from_raw(signal))), "{signal}");
+            assert!(is_own_doing(Some(ExitStatus::from_raw(signal | 0x80))), "{signal}, with a core dump");
+        }
+        assert!(is_own_doing(Some(ExitStatus::from_raw(1 << 8))), "it gave up");
+        assert!(is_own_doing(None), "the node had its reasons");
     }
 }

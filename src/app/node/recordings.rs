@@ -33,11 +33,19 @@ impl Recordings {
     pub(super) async fn begin(&self, document: &CamerasDocument) {
         self.set_modes(document);
         self.recover(None).await;
-        for camera in document.cameras.iter().filter(|c| c.recording.mode == RecordingMode::Continuous) {
-            let last = self.store.last_recorded(camera.id.clone()).await;
-            if let Some(Some(start_ms)) = report(&camera.id, last) {
-                self.gap_began(down(camera.id.clone(), start_ms)).await;
-            }
+        for camera in &document.cameras {
+            self.interrupted(&camera.id).await;
+        }
+    }
+
+    /// From the last file of `camera` to the next one is a gap, if it is recorded always.
+    pub(super) async fn interrupted(&self, camera: &CameraId) {
+        if !self.is_continuous(camera) {
+            return;
+        }
+        let last = self.store.last_recorded(camera.clone()).await;
+        if let Some(Some(start_ms)) = report(camera, last) {
+            self.gap_began(down(camera.clone(), start_ms)).await;
         }
     }
 

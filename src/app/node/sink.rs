@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use super::clips::Clips;
 use super::recordings::Recordings;
 use super::system::{Condition, SystemEvents};
+use super::tracks::Tracks;
 use crate::base::telemetry as names;
+use crate::base::trajectory;
 use crate::base::types::{CameraCounters, CameraHealth, CameraId, CameraState, EventReport, Phantom, Snapshot};
-use crate::base::{Clock, ErrorKind, Result};
+use crate::base::{Clock, ErrorKind, Result, Stamp};
 use crate::publish::presence::CameraStatuses;
 use crate::store::Store;
 use crate::wire::event::{Origin, rfc3339};
@@ -29,14 +31,20 @@ fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Exhausted | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::Corrupt)
 }
 
+/// Who keeps what is no event.
+pub(super) struct Keepers {
+    pub(super) recordings: Recordings,
+    pub(super) clips: Clips,
+    pub(super) tracks: Tracks,
+}
+
 /// Cloneable; shared by the tasks of all workers.
 #[derive(Clone)]
 pub(super) struct Sink(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    recordings: Recordings,
-    clips: Clips,
+    keepers: Keepers,
     system: SystemEvents,
     clock: Arc<dyn Clock>,
     origin: Origin,
@@ -50,8 +58,7 @@ struct Inner {
 impl Sink {
     pub(super) fn new(
         store: Store,
-        recordings: Recordings,
-        clips: Clips,
+        keepers: Keepers,
         system: SystemEvents,
         clock: Arc<dyn Clock>,
         origin: Origin,
@@ -59,8 +66,7 @@ impl Sink {
     ) -> Self {
         Self(Arc::new(Inner {
             store,
-            recordings,
-            clips,
+            keepers,
             system,
             clock,
             origin,
@@ -73,7 +79,7 @@ impl Sink {
 
     /// The index of recordings.
     pub(super) fn recordings(&self) -> &Recordings {
-        &self.0.recordings
+        &self.0.keepers.recordings
     }
 
     /// The node's run.
@@ -92,10 +98,14 @@ impl Sink {
                     tracing::warn!(camera = camera.as_str(), "{e}");
                 }
             }
-            ToNode::SegmentOpened(segment) => self.0.recordings.opened(*segment).await,
-            ToNode::SegmentClosed(segment) => self.0.recordings.closed(*segment).await,
-            ToNode::GapBegan(gap) => self.0.recordings.gap_began(gap).await,
-            ToNode::GapEnded { camera, at_ms } => self.0.recordings.gap_ended(camera, at_ms).await,
+            ToNode::Trajectories { camera } => match trajectory::unpack_all(&blob) {
+                Ok(pieces) => self.0.keepers.tracks.add(&camera, pieces),
+                Err(e) => tracing::warn!(camera = camera.as_str(), "{e}"),
+            },
+            ToNode::SegmentOpened(segment) => self.0.keepers.recordings.opened(*segment).await,
+            ToNode::SegmentClosed(segment) => self.0.keepers.recordings.closed(*segment).await,
+            ToNode::GapBegan(gap) => self.0.keepers.recordings.gap_began(gap).await,
+            ToNode::GapEnded { camera, at_ms } => self.0.keepers.recordings.gap_ended(camera, at_ms).await,
             ToNode::Hello { .. } | ToNode::Ready { .. } | ToNode::Failed { .. } | ToNode::Bye => {}
         }
         Ok(())
@@ -124,7 +134,7 @@ impl Sink {
                         phase = report.phase.as_str(),
                         "event committed"
                     );
-                    self.0.clips.reported(&report);
+                    self.0.keepers.clips.reported(&report);
                     return;
                 }
                 Err(e) if corrupt < 3 && is_passing(e.kind()) => {
@@ -170,6 +180,7 @@ impl Sink {
             last_frame: h.last_frame.map(|s| time(s.wall_ms)),
             boot_id: self.0.origin.boot_id.clone(),
             config_revision: self.0.config_revision.load(Ordering::Relaxed),
+            retry_at: None,
         }
     }
 
@@ -228,19 +239,61 @@ impl Sink {
                         "{} open events were ended with their worker",
                         ended.len()
                     );
-                    self.0.clips.look_again().await;
+                    self.0.keepers.clips.look_again().await;
                 }
                 Ok(_) => {}
                 Err(e) => tracing::error!(camera = camera.as_str(), "open events stay open until the next start: {e}"),
             }
-            self.0.recordings.recover(Some(camera)).await;
+            self.0.keepers.recordings.recover(Some(camera)).await;
             self.announce(camera, CameraState::Restarting);
         }
     }
 
+    /// A worker ended in order because its cameras go to others.
+    pub(super) async fn passed_on(&self, cameras: &[CameraId]) {
+        for camera in cameras {
+            self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(camera);
+            self.0.keepers.recordings.interrupted(camera).await;
+        }
+    }
+
+    /// The process of a worker that is needed no more has ended.
+    pub(super) fn worker_ended(&self, index: usize) {
+        self.0.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
+        self.0.system.end(&Condition::WorkerDown(index), "fleet");
+        gauge!(names::WORKER_MEMORY, "worker" => index.to_string()).set(0.0);
+    }
+
+    /// `camera` is not read until then; the condition ends when it is read again.
+    pub(super) fn quarantined(&self, camera: &CameraId, deaths: usize, until: Stamp) -> Condition {
+        let retry_at = rfc3339(until.wall_ms, &self.0.origin.timezone);
+        let mut status = self.status(&self.of_node(camera, CameraState::Quarantined));
+        status.detail = Some(match deaths {
+            1 => "its worker died again soon after it was tried again".to_owned(),
+            _ => format!("its worker died {deaths} times within ten minutes, at last with it alone"),
+        });
+        status.retry_at = Some(retry_at.clone());
+        self.state_metric(camera, CameraState::Quarantined);
+        self.0.statuses.send_modify(|all| {
+            all.insert(camera.clone(), status);
+        });
+        let condition = Condition::CameraQuarantined { camera: camera.clone(), deaths, retry_at };
+        self.0.system.begin(condition.clone(), "fleet");
+        condition
+    }
+
+    /// It is read again, or no longer in the document.
+    pub(super) fn released(&self, condition: &Condition) {
+        self.0.system.end(condition, "fleet");
+    }
+
     /// Sets a camera's state on behalf of the node itself.
     pub(super) fn announce(&self, camera: &CameraId, state: CameraState) {
-        self.health(&CameraHealth {
+        self.health(&self.of_node(camera, state));
+    }
+
+    fn of_node(&self, camera: &CameraId, state: CameraState) -> CameraHealth {
+        CameraHealth {
             camera: camera.clone(),
             state,
             fault: None,
@@ -251,7 +304,7 @@ impl Sink {
             height: 0,
             fps: 0.0,
             last_frame: None,
-        });
+        }
     }
 
     /// A camera left the document: its retained status is taken off the broker, its state shows as removed.

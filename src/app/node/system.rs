@@ -11,9 +11,9 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::base::geometry::RelativeBox;
-use crate::base::types::{EventReport, Phase, Severity, Text};
+use crate::base::types::{CameraId, EventReport, Phase, Severity, Text};
 use crate::base::{Clock, ErrorKind, Stamp};
-use crate::store::Store;
+use crate::store::{Rebuilt, Store};
 
 /// Pictures that are dropped one after another are one event.
 const SNAPSHOTS_QUIET: Duration = Duration::from_secs(600);
@@ -40,6 +40,8 @@ pub(super) enum Condition {
     SnapshotsDropped,
     /// A worker died and its successor is not ready yet.
     WorkerDown(usize),
+    /// A camera that ends its workers is not read for a time.
+    CameraQuarantined { camera: CameraId, deaths: usize, retry_at: String },
 }
 
 /// Something that is over when it is noticed.
@@ -60,12 +62,15 @@ impl Condition {
             Self::ClockDoubtful => "clock-doubtful",
             Self::SnapshotsDropped => "snapshots-dropped",
             Self::WorkerDown(_) => "worker-down",
+            Self::CameraQuarantined { .. } => "camera-quarantined",
         }
     }
 
     fn severity(&self) -> Severity {
         match self {
-            Self::DiskFull | Self::ReserveInUse | Self::NothingToDelete => Severity::Alert,
+            Self::DiskFull | Self::ReserveInUse | Self::NothingToDelete | Self::CameraQuarantined { .. } => {
+                Severity::Alert
+            }
             Self::ClockDoubtful | Self::SnapshotsDropped | Self::WorkerDown(_) => Severity::Notice,
         }
     }
@@ -100,6 +105,18 @@ impl Condition {
             Self::WorkerDown(index) => (
                 format!("Tiến trình đọc camera số {index} bị dừng và đang được khởi động lại."),
                 format!("Worker {index}, which reads cameras, died and is started again."),
+            ),
+            Self::CameraQuarantined { camera, deaths, retry_at } => (
+                format!(
+                    "Camera {camera} làm tiến trình đọc nó bị dừng {}: tạm ngừng đọc và ghi hình camera này, thử lại lúc \
+                     {retry_at}. Cần cập nhật phần mềm camera hoặc đổi cách nén.",
+                    if *deaths == 1 { "lần nữa".into() } else { format!("{deaths} lần trong 10 phút") }
+                ),
+                format!(
+                    "Camera {camera} made its worker die {}: it is neither read nor recorded, and tried again at \
+                     {retry_at}. Update its software or change its codec.",
+                    if *deaths == 1 { "once more".into() } else { format!("{deaths} times within ten minutes") }
+                ),
             ),
         };
         Text { vi, en }
@@ -306,6 +323,7 @@ impl SystemEvents {
     pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut looks = tokio::time::interval(LOOK);
         let mut reserve = self.0.store.reserve_in_use();
+        let mut rebuilt = self.0.store.rebuilt();
         while !*stop.borrow() {
             tokio::select! {
                 () = self.0.wake.notified() => {}
@@ -315,6 +333,12 @@ impl SystemEvents {
                     // The store has gone; it is told at the next start what was open.
                     Err(_) => return,
                 },
+                Ok(()) = rebuilt.changed() => {
+                    let new = rebuilt.borrow_and_update().clone();
+                    if let Some(Rebuilt { aside, salvaged }) = new {
+                        self.tell(&Moment::DatabaseRebuilt { aside: aside.display().to_string(), salvaged });
+                    }
+                }
                 _ = looks.tick() => self.change(Conditions::tick),
                 _ = stop.wait_for(|stop| *stop) => {}
             }

@@ -19,7 +19,7 @@ use crate::base::types::{
     CameraCounters, CameraHealth, CameraId, CameraState, Detection, EventReport, FaultKind, Frame, Phase, Snapshot,
     StreamRole,
 };
-use crate::base::{Clock, Result, Stamp};
+use crate::base::{Clock, Result, Stamp, trajectory};
 use crate::config::{RecordConfig, Roll, TrackConfig};
 use crate::detect::{Mailbox, Put};
 use crate::ingest::decode::decode_nearest;
@@ -30,14 +30,15 @@ use crate::record::recorder::{Recorder, Settings};
 use crate::rules::IdSource;
 use crate::rules::schedule::Schedule;
 use crate::track::Tracker;
+use crate::track::trajectory::Trajectories;
 use crate::wire::ipc::{CameraAssignment, CameraSecrets, StreamSettings, ToNode};
 
 /// Frames and their detections that may wait for the camera's task.
 const TASK_QUEUE: usize = 4;
 /// Longest time a snapshot's picture from the record stream may take.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(2);
-/// How often learned phantoms go to the node.
-const PHANTOM_INTERVAL: Duration = Duration::from_secs(30);
+/// How often learned phantoms and where objects went are told to the node.
+const TELL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What every camera of a worker uses.
 #[derive(Clone)]
@@ -359,7 +360,9 @@ struct CameraWorker {
     /// What each rule wants recorded around its events.
     rolls: HashMap<String, Roll>,
     counts: Arc<Counts>,
-    phantoms_sent: Duration,
+    /// Where objects went; none when nobody is to know.
+    trajectories: Option<Trajectories>,
+    told: Duration,
 }
 
 impl CameraWorker {
@@ -380,7 +383,8 @@ impl CameraWorker {
             recording,
             rolls: rolls(assignment),
             counts,
-            phantoms_sent: shared.clock.now().mono,
+            trajectories: (shared.track.keep_hours > 0).then(Trajectories::default),
+            told: shared.clock.now().mono,
         })
     }
 
@@ -397,17 +401,20 @@ impl CameraWorker {
                 }
                 Ok(TaskInput::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.clock.now().mono.saturating_sub(self.phantoms_sent) >= PHANTOM_INTERVAL {
-                self.share_phantoms();
+            if self.clock.now().mono.saturating_sub(self.told) >= TELL_INTERVAL {
+                self.tell();
             }
         }
         let ended = self.task.end_all(self.clock.now());
         self.send_all(ended);
-        self.share_phantoms();
+        self.tell();
     }
 
     fn step(&mut self, frame: &Frame, detections: &[Detection]) {
         let tracks = self.tracker.step(detections, frame.width, frame.height, frame.arrived);
+        if let Some(all) = &mut self.trajectories {
+            all.step(&tracks, frame.width, frame.height, frame.arrived);
+        }
         let record = self.record.clone();
         let mut better = |at: Stamp| {
             let units = record.as_ref()?.ring.gop_at(at);
@@ -450,9 +457,18 @@ impl CameraWorker {
         self.outbound.send(ToNode::Event(Box::new(report)), snapshot.map(|s| s.jpeg).unwrap_or_default());
     }
 
-    fn share_phantoms(&mut self) {
-        self.phantoms_sent = self.clock.now().mono;
+    /// Tells the node what was learned of the place, and where objects went.
+    fn tell(&mut self) {
+        self.told = self.clock.now().mono;
         let phantoms = self.tracker.phantoms();
         self.outbound.send(ToNode::Phantoms { camera: self.id.clone(), phantoms }, Bytes::new());
+        let pieces = self.trajectories.as_mut().map(Trajectories::take).unwrap_or_default();
+        if pieces.is_empty() {
+            return;
+        }
+        match trajectory::pack_all(&pieces) {
+            Ok(packed) => self.outbound.send(ToNode::Trajectories { camera: self.id.clone() }, packed.into()),
+            Err(e) => tracing::error!(camera = self.id.as_str(), "{e}"),
+        }
     }
 }

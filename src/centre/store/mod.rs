@@ -2,6 +2,8 @@
 //!
 //! A commit is all or nothing and on disk when it returns: only then may a message be acknowledged and receipted.
 
+pub mod backup;
+mod command;
 mod files;
 mod link;
 pub mod sqlite;
@@ -11,9 +13,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::base::Result;
 use crate::base::types::CameraId;
+use crate::wire::command::{Answer, Command};
 use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerStatus};
@@ -37,6 +41,11 @@ pub enum Item {
         event: String,
         sha256: String,
         jpeg: Bytes,
+    },
+    /// To what the centre asked.
+    Answer {
+        node: String,
+        answer: Answer,
     },
     /// `None`: the retained message was removed.
     Node {
@@ -161,4 +170,52 @@ pub trait LinkStore: Clone + Send + Sync + 'static {
 
     /// The clips of an event that were delivered, in the order they came.
     fn clips(&self, node: String, event: String) -> impl Future<Output = Result<Vec<ClipNote>>> + Send;
+}
+
+/// A command that its node, which is there, has not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub id: String,
+    pub node: String,
+    /// What the node is in now: its run and its connection.
+    pub life: String,
+    /// JSON.
+    pub body: String,
+}
+
+/// How a command stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub node: String,
+    pub command: Command,
+    /// UTC milliseconds.
+    pub issued_ms: i64,
+    /// UTC milliseconds.
+    pub expires_ms: i64,
+    /// `pending`, `done`, `failed`, `refused` or `expired`.
+    pub state: String,
+    pub answer: Option<Answer>,
+    /// UTC milliseconds.
+    pub answered_ms: Option<i64>,
+    /// Of a hold: `pending`, `held`, `too_late`, `released` or `failed`.
+    pub hold: Option<String>,
+    /// SHA-256 of the clip, once it is here.
+    pub delivered: Option<String>,
+}
+
+/// What the centre asks of its nodes.
+pub trait CommandStore: Clone + Send + Sync + 'static {
+    /// Keeps a checked command for `node`, to be sent until it is answered or expires.
+    ///
+    /// Errors: `NotFound` for a node that never was here, `Unavailable` when too many commands wait for it.
+    fn order(&self, node: String, command: Command) -> impl Future<Output = Result<()>> + Send;
+
+    /// Commands to be sent now, a few of each node that is there; ends those that have expired.
+    fn pending(&self, now_ms: i64) -> impl Future<Output = Result<Vec<Pending>>> + Send;
+
+    /// How a command stands.
+    fn asked(&self, id: String) -> impl Future<Output = Result<Option<Asked>>> + Send;
+
+    /// The last commands, newest first.
+    fn all_asked(&self, limit: usize) -> impl Future<Output = Result<Vec<Asked>>> + Send;
 }

@@ -105,4 +105,35 @@ CREATE TABLE clip (
   UNIQUE (node, sha256, camera, event, command)
 ) STRICT;
 CREATE INDEX clip_event ON clip (node, event);
+CREATE INDEX clip_command ON clip (command) WHERE command <> '';
 CREATE INDEX clip_camera ON clip (node, camera, from_ms);
+
+-- What was asked of nodes. The row is there before the command is sent, and is never deleted.
+CREATE TABLE command (
+  id TEXT PRIMARY KEY,                  -- UUID
+  node TEXT NOT NULL,
+  kind TEXT NOT NULL,                   -- clip, hold, release
+  issuer TEXT NOT NULL,                 -- who asked
+  reason TEXT NOT NULL,                 -- and why
+  body TEXT NOT NULL,                   -- as it is published
+  issued_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  state TEXT NOT NULL,                  -- pending, then done, failed, refused or expired
+  answer TEXT,                          -- the node's, as JSON
+  answered_ms INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX command_pending ON command (node, expires_ms) WHERE state = 'pending';
+CREATE INDEX command_issued ON command (issued_ms);
+
+-- Ranges that a node was asked to keep.
+CREATE TABLE hold (
+  id TEXT PRIMARY KEY,                  -- the command's
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  issuer TEXT NOT NULL,
+  state TEXT NOT NULL                   -- pending, then held, too_late or failed; released at last
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hold_camera ON hold (node, camera, from_ms);

@@ -7,11 +7,13 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
 use super::files::Files;
+use super::{Asked, CommandStore, Pending, command};
 use super::{CentreStore, EventTimes, Item, LinkStore, Outcome, StoredCamera, StoredEvent, StoredNode, link};
 use crate::base::types::{CameraId, Phase, Severity};
 use crate::base::{Error, ErrorKind, Result};
 use crate::store::sqlite::{self as shared, Schema, durable, fault};
 use crate::store::thread;
+use crate::wire::command::Command;
 use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerState, PeerStatus};
@@ -160,6 +162,25 @@ impl LinkStore for SqliteStore {
     }
 }
 
+impl CommandStore for SqliteStore {
+    async fn order(&self, node: String, asked: Command) -> Result<()> {
+        self.handle.call(move |db| command::order(&mut db.connection, &node, &asked)).await
+    }
+
+    async fn pending(&self, now_ms: i64) -> Result<Vec<Pending>> {
+        self.handle.call(move |db| command::pending(&mut db.connection, now_ms)).await
+    }
+
+    async fn asked(&self, id: String) -> Result<Option<Asked>> {
+        Ok(self.handle.call(move |db| command::asked(&db.connection, "c.id = ?1", [&id])).await?.pop())
+    }
+
+    async fn all_asked(&self, limit: usize) -> Result<Vec<Asked>> {
+        let wanted = "1 ORDER BY c.issued_ms DESC, c.id DESC LIMIT ?1";
+        self.handle.call(move |db| command::asked(&db.connection, wanted, [limit as i64])).await
+    }
+}
+
 const EVENT: &str = "SELECT e.node, r.json, e.snapshot, e.first_committed_ms, e.committed_ms
   FROM event e JOIN revision r ON r.node = e.node AND r.id = e.id AND r.revision = e.revision";
 
@@ -220,7 +241,8 @@ fn present(connection: &Connection, files: &Files, sha256: Option<&str>) -> Resu
     connection
         .prepare_cached("SELECT 1 FROM snapshot WHERE sha256 = ?1")
         .and_then(|mut s| s.exists([sha256]))
-        .map(|there| there.then(|| files.path(sha256)))
+        // A centre that was restored has rows of pictures that nobody copied back.
+        .map(|there| there.then(|| files.path(sha256)).filter(|path| path.exists()))
         .map_err(|e| fault(READ, e))
 }
 
@@ -244,6 +266,7 @@ fn commit_one(tx: &Transaction<'_>, files: &Files, item: &Item, now_ms: i64) -> 
                 commit_snapshot(tx, node, camera, event, (sha256, jpeg.len()), now_ms).map_err(|e| fault(COMMIT, e))?;
             Ok(if new { Outcome::Snapshot { path: files.path(sha256) } } else { Outcome::Duplicate })
         }
+        Item::Answer { node, answer } => command::answered(tx, node, answer, now_ms),
         Item::Node { node, status } => commit_node(tx, node, status.as_ref(), now_ms),
         Item::Camera { node, camera, status } => commit_camera(tx, node, camera, status.as_ref(), now_ms),
     }

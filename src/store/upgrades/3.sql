@@ -29,9 +29,9 @@ CREATE TABLE command (
   body TEXT NOT NULL,
   expires_ms INTEGER NOT NULL,
   received_ms INTEGER NOT NULL,
-  answer TEXT
+  answer TEXT NOT NULL
 ) STRICT;
-CREATE INDEX command_open ON command (received_ms) WHERE answer IS NULL;
+CREATE INDEX command_received ON command (received_ms);
 
 CREATE TABLE hold (
   id TEXT PRIMARY KEY,
@@ -48,6 +48,7 @@ CREATE TABLE track (
   id INTEGER PRIMARY KEY,
   camera TEXT NOT NULL,
   track INTEGER NOT NULL,
+  since_ms INTEGER NOT NULL,
   label TEXT NOT NULL,
   start_ms INTEGER NOT NULL,
   end_ms INTEGER NOT NULL,

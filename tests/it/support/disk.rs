@@ -4,19 +4,30 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk {
+    path: PathBuf,
+    /// Removed after it was taken away.
+    own: Option<tempfile::TempDir>,
+}
 
 impl SmallDisk {
     /// `None` where tmpfs cannot be mounted.
     pub fn mount(megabytes: u32) -> Option<Self> {
         let directory = tempfile::tempdir().expect("dir");
+        let mut disk = Self::mount_at(directory.path(), megabytes)?;
+        disk.own = Some(directory);
+        Some(disk)
+    }
+
+    /// Over a directory that is there, as when a disk is mounted late.
+    pub fn mount_at(path: &Path, megabytes: u32) -> Option<Self> {
         let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path()).output();
-        mounted.is_ok_and(|o| o.status.success()).then_some(Self(directory))
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
+        mounted.is_ok_and(|o| o.status.success()).then(|| Self { path: path.to_owned(), own: None })
     }
 
     pub fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 
     /// Someone else fills the disk to the last byte; returns what to remove to make room again.
@@ -30,6 +41,6 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
+        Command::new("umount").arg("-l").arg(&self.path).status().ok();
     }
 }

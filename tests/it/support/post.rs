@@ -138,6 +138,7 @@ impl Publisher {
         let (shutdown, stop) = watch::channel(false);
         let wiring = publish::Wiring {
             pulse: Default::default(),
+            desk: publish::command::Desk::closed(),
             store: store.clone(),
             cameras: camera_statuses,
             health: health_sender,
@@ -226,6 +227,7 @@ pub fn camera_status(state: &str, boot_id: &str) -> CameraStatus {
         last_frame: None,
         boot_id: boot_id.into(),
         config_revision: 1,
+        retry_at: None,
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use wardwatch::base::Clock;
+use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::Codec;
 use wardwatch::config::Transport;
 use wardwatch::ingest::receive::Endpoint;
@@ -201,6 +203,14 @@ pub enum Bad {
     UnsetClock,
     /// Plays well, and its RTP timestamps pass the end of their 32 bits after a second.
     Wraps,
+    /// Plays well, and its RTP timestamps go back by ten seconds after a second.
+    StepsBack,
+    /// Shows a white figure that walks, and reports a wall clock that is an hour behind.
+    WrongClock,
+    /// Sends twenty pictures, then the first of them again and again.
+    Freezes,
+    /// Sends two thousand pictures a second.
+    Floods,
     /// Sends rubbish in place of RTP.
     GarbageRtp,
     /// Sends RTP packets with rubbish for video.
@@ -370,13 +380,16 @@ impl Session {
     /// Sends what it has to send until the test is over; never answers a request any more.
     fn play(&mut self) -> std::io::Result<()> {
         let mut sender = Sender::default();
-        let (small, large) = (pictures("320:180"), pictures("480:270"));
+        let (mut small, large) = (pictures("320:180"), pictures("480:270"));
+        if self.bad == Bad::WrongClock {
+            small = pictures(FIGURE);
+        }
         for number in 0.. {
             match self.bad {
                 Bad::Stalls | Bad::ChangesSize if number < 20 => sender.picture(&small[number], &mut self.stream)?,
                 Bad::ChangesSize => sender.picture(&large[(number - 20) % large.len()], &mut self.stream)?,
                 Bad::UnsetClock => {
-                    sender.report(SINCE_START, &mut self.stream)?;
+                    sender.report(u64::from(SINCE_START) << 32, &mut self.stream)?;
                     sender.picture(&small[number % small.len()], &mut self.stream)?;
                 }
                 Bad::Wraps => {
@@ -386,7 +399,24 @@ impl Session {
                     sender.picture(&small[number % small.len()], &mut self.stream)?;
                 }
                 Bad::KeepsItsSound | Bad::SilentMicrophone => {
-                    sender.picture(&small[number % small.len()], &mut self.stream)?
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                }
+                Bad::StepsBack => {
+                    if number == 20 {
+                        sender.timestamp = sender.timestamp.wrapping_sub(10 * 90_000);
+                    }
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                }
+                Bad::WrongClock => {
+                    sender.report(ntp(SystemClock.now().wall_ms - 3_600_000), &mut self.stream)?;
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                }
+                Bad::Freezes => sender.picture(&small[if number < 20 { number } else { 0 }], &mut self.stream)?,
+                Bad::Floods => {
+                    for n in 0..100 {
+                        sender.picture(&small[(number * 100 + n) % small.len()], &mut self.stream)?;
+                        sender.timestamp = sender.timestamp.wrapping_sub(4500 - 45);
+                    }
                 }
                 Bad::GarbageRtp => {
                     sender.interleaved(&[number as u8 ^ 0x2a; 200], &mut self.stream)?;
@@ -413,8 +443,17 @@ impl Session {
     }
 }
 
+/// A white figure that walks through the dark, as `support/stimulus.rs` has it.
+const FIGURE: &str = "320:240,geq=lum='16+219*lt(abs(X-W*(0.25+0.25*T)),22)*lt(abs(Y-H/2),80)':cb=128:cr=128";
+
 /// NTP seconds of a clock that counts from the camera's start.
 const SINCE_START: u32 = 86_400;
+
+/// A moment (UTC milliseconds) as NTP has it: seconds since 1900 and their 2^32 parts.
+fn ntp(wall_ms: i64) -> u64 {
+    let ms = u64::try_from(wall_ms).expect("after 1970") + 2_208_988_800_000;
+    ((ms / 1000) << 32) | (((ms % 1000) << 32) / 1000)
+}
 
 /// Sends RTP over the RTSP connection.
 #[derive(Default)]
@@ -441,10 +480,9 @@ impl Sender {
     }
 
     /// A sender report for the next picture.
-    fn report(&self, ntp_seconds: u32, to: &mut TcpStream) -> std::io::Result<()> {
+    fn report(&self, ntp: u64, to: &mut TcpStream) -> std::io::Result<()> {
         let mut packet = vec![0x80, 200, 0, 6, 0, 0, 0, 7];
-        packet.extend(ntp_seconds.to_be_bytes());
-        packet.extend([0; 4]);
+        packet.extend(ntp.to_be_bytes());
         packet.extend(self.timestamp.to_be_bytes());
         packet.extend([0; 8]);
         self.framed(1, &packet, to)

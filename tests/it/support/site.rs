@@ -182,6 +182,25 @@ impl Process {
     pub fn workers(&self) -> Vec<u32> {
         children(self.pid())
     }
+
+    /// The worker that is connected to the camera at `port`.
+    pub fn worker_of(&self, port: u16) -> Option<u32> {
+        let remote = format!("0100007F:{port:04X}");
+        let tcp = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+        let inodes: Vec<&str> = tcp
+            .lines()
+            .map(|l| l.split_whitespace().collect::<Vec<_>>())
+            .filter(|f| f.get(2).is_some_and(|to| **to == remote) && f.get(3) == Some(&"01"))
+            .filter_map(|f| f.get(9).copied())
+            .collect();
+        let sockets: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+        self.workers().into_iter().find(|pid| {
+            let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            files
+                .filter_map(|f| std::fs::read_link(f.path()).ok())
+                .any(|l| sockets.iter().any(|s| l.as_os_str() == s.as_str()))
+        })
+    }
 }
 
 impl Drop for Process {

@@ -46,6 +46,9 @@ pub(in crate::app) fn named(clip: Clip) -> Named {
 pub(super) async fn look_over(all: &Clips) -> Result<()> {
     let (database, dir) = (all.0.database.clone(), all.0.record.clips_dir());
     let now_ms = all.0.clock.now().wall_ms;
+    // Clips that were made after a backup have no row in the database that was restored from it: they are not leftovers.
+    let restored_ms = all.0.store.restored_ms().await?.unwrap_or(i64::MIN);
+    let recent_ms = now_ms.saturating_sub(restored_ms).clamp(0, RECENT_MS);
     let problems = blocking(move || {
         let rows: Vec<Named> = match Reader::open(&database) {
             Ok(reader) => reader.clips()?.into_iter().map(named).collect(),
@@ -62,7 +65,7 @@ pub(super) async fn look_over(all: &Clips) -> Result<()> {
         let mut left = Vec::new();
         for problem in problems {
             // What is older is of no run that was just cut off: a lost database, perhaps. A person decides.
-            if matches!(&problem, Problem::NoRow { path } if !clips::is_recent(&dir.join(path), now_ms, RECENT_MS)) {
+            if matches!(&problem, Problem::NoRow { path } if !clips::is_recent(&dir.join(path), now_ms, recent_ms)) {
                 tracing::warn!("a clip is not in the index; `wardwatch fsck` tells more");
                 continue;
             }

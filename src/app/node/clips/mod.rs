@@ -26,6 +26,7 @@ use crate::record::clip::{self, ClipReport, Hole, Request};
 use crate::record::{clips, retention};
 use crate::store::Store;
 use crate::store::clip::NewClip;
+use crate::wire::command::{Answer, Command};
 use plan::{Ended, Job, Next, Planner};
 
 /// The recorder puts the last fragment of a clip on disk so much after its end, at most: a fragment has about a second.
@@ -35,30 +36,17 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often the database is asked for events that have no clip.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
-/// Any range of a camera.
-#[derive(Clone, Debug)]
-pub struct ClipRequest {
-    pub camera: CameraId,
-    /// UTC milliseconds.
-    pub from_ms: i64,
-    pub to_ms: i64,
-    /// The command that asks for it.
-    pub command: Option<String>,
-    /// The centre is to have it.
-    pub deliver: bool,
+/// Cutting and encoding, one at a time each. Events have a lane of their own: a clip that somebody asks for may take
+/// minutes, and theirs is to be ready in seconds.
+struct Lane {
+    cutting: Semaphore,
+    encoding: Semaphore,
 }
 
-/// A clip that is on disk and in the index.
-#[derive(Clone, Debug)]
-pub struct ClipMade {
-    /// Its row.
-    pub id: i64,
-    /// Relative to the directory of clips.
-    pub path: String,
-    pub info: ClipInfo,
-    pub holes: Vec<Hole>,
-    /// The camera's stream changed here, and the clip ends.
-    pub changed_at_ms: Option<i64>,
+impl Default for Lane {
+    fn default() -> Self {
+        Self { cutting: Semaphore::new(1), encoding: Semaphore::new(1) }
+    }
 }
 
 /// What the cameras document says that concerns clips.
@@ -86,8 +74,8 @@ struct Inner {
     wanted: Mutex<HashMap<CameraId, Wanted>>,
     planner: Mutex<Planner>,
     news: Notify,
-    cutting: Semaphore,
-    encoding: Semaphore,
+    events: Lane,
+    asked: Lane,
     /// Whoever names or removes files holds it from the name to the row.
     shelf: tokio::sync::Mutex<()>,
 }
@@ -123,8 +111,8 @@ impl Clips {
             wanted: Mutex::default(),
             planner: Mutex::default(),
             news: Notify::new(),
-            cutting: Semaphore::new(1),
-            encoding: Semaphore::new(1),
+            events: Lane::default(),
+            asked: Lane::default(),
             shelf: tokio::sync::Mutex::default(),
         }));
         if let Err(e) = keep::look_over(&clips).await {
@@ -254,9 +242,10 @@ impl Clips {
     /// Makes one clip of an event.
     async fn event_clip(&self, job: &Job) -> Result<()> {
         if job.complete {
-            self.wait_for_end(job).await?;
+            self.wait_for_end(&job.camera, job.from_ms, job.to_ms, job.due + BEHIND).await?;
         }
-        let draft = self.draft(&job.camera, job.from_ms, job.to_ms, job.complete).await?;
+        let request = Request { camera: job.camera.clone(), from_ms: job.from_ms, to_ms: job.to_ms };
+        let draft = self.draft(&self.0.events, request, job.complete).await?;
         let deliver = self.0.deliver;
         let _shelf = self.0.shelf.lock().await;
         let (clip, work) = self.place(draft, &job.camera, None, deliver).await?;
@@ -282,11 +271,10 @@ impl Clips {
     }
 
     /// Waits until the recorder has put the end of the clip on disk, but not for long: a camera may be away.
-    async fn wait_for_end(&self, job: &Job) -> Result<()> {
-        let until = job.due + BEHIND;
+    async fn wait_for_end(&self, camera: &CameraId, from_ms: i64, to_ms: i64, until: Duration) -> Result<()> {
         while self.0.clock.now().mono < until {
-            let segments = self.0.store.segments(job.camera.clone(), job.from_ms, i64::MAX).await?;
-            let (dir, to_ms) = (self.0.record.dir.clone(), job.to_ms);
+            let segments = self.0.store.segments(camera.clone(), from_ms, i64::MAX).await?;
+            let dir = self.0.record.dir.clone();
             if blocking(move || Ok(clip::reaches(&dir, &segments, to_ms))).await? {
                 break;
             }
@@ -295,31 +283,46 @@ impl Clips {
         Ok(())
     }
 
-    /// Makes a clip of any range that is over, with masks where there are some.
+    /// Makes the clip that `command` asks for, for the centre, with masks where there are some; `tell` makes the answer.
+    /// The answer that is kept, in one transaction with the clip's row.
     ///
     /// # Errors
-    /// `NotFound` when nothing of it is recorded, and why; `Invalid` for a range that is not over.
-    pub async fn make_clip(&self, request: ClipRequest) -> Result<ClipMade> {
-        let ClipRequest { camera, from_ms, to_ms, command, deliver } = request;
-        if to_ms <= from_ms || to_ms > self.0.clock.now().wall_ms {
-            return Err(Error::new(ErrorKind::Invalid, "the range is empty or not over yet").camera(&camera));
+    /// `NotFound` when nothing of the range is recorded, and why; others may pass.
+    pub(super) async fn obey(
+        &self,
+        command: &Command,
+        request: Request,
+        tell: impl FnOnce(&ClipInfo, &ClipReport) -> Answer,
+    ) -> Result<String> {
+        let camera = request.camera.clone();
+        let now = self.0.clock.now();
+        let ahead = Duration::from_millis(u64::try_from(request.to_ms - now.wall_ms).unwrap_or(0));
+        let ago = Duration::from_millis(u64::try_from(now.wall_ms - request.to_ms).unwrap_or(0));
+        if ago < BEHIND {
+            self.wait_for_end(&camera, request.from_ms, request.to_ms, now.mono + ahead + BEHIND - ago).await?;
         }
-        let draft = self.draft(&camera, from_ms, to_ms, true).await?;
-        let report = draft.report.clone();
+        let draft = self.draft(&self.0.asked, request, true).await?;
+        let given = tell(&draft.info, &draft.report);
         let _shelf = self.0.shelf.lock().await;
-        let (clip, work) = self.place(draft, &camera, command, deliver).await?;
-        let (path, info) = (clip.path.clone(), clip.info.clone());
-        let id = self.0.store.add_clip(clip, self.0.clock.now()).await?;
+        let (clip, work) = self.place(draft, &camera, Some(command.id.clone()), true).await?;
+        let kept = self.0.store.obey_clip(command.clone(), clip, given, self.0.clock.now()).await?;
         drop(work);
         counter!(names::CLIPS, "camera" => camera.to_string(), "kind" => "asked").increment(1);
-        Ok(ClipMade { id, path, info, holes: report.holes, changed_at_ms: report.changed_at_ms })
+        Ok(kept)
+    }
+
+    /// What is known to be missing in a range of which there is no clip.
+    pub(super) async fn missing(&self, request: &Request) -> Result<Vec<Hole>> {
+        let Request { camera, from_ms, to_ms } = request.clone();
+        let gaps = self.0.store.gaps(camera, from_ms, to_ms).await?;
+        Ok(clip::uncovered(from_ms, to_ms, &[], &gaps))
     }
 
     /// Cuts a range and burns in what was masked.
-    async fn draft(&self, camera: &CameraId, from_ms: i64, to_ms: i64, complete: bool) -> Result<Draft> {
-        let request = Request { camera: camera.clone(), from_ms, to_ms };
+    async fn draft(&self, lane: &Lane, request: Request, complete: bool) -> Result<Draft> {
+        let Request { camera, from_ms, to_ms } = request.clone();
         let (work, report) = {
-            let _turn = turn(&self.0.cutting).await?;
+            let _turn = turn(&lane.cutting).await?;
             let segments = self.0.store.segments(camera.clone(), from_ms, to_ms).await?;
             let gaps = self.0.store.gaps(camera.clone(), from_ms, to_ms).await?;
             let record = self.0.record.clone();
@@ -346,16 +349,16 @@ impl Clips {
         let masks = self.0.store.masks(camera.clone(), report.from_ms, report.to_ms).await?;
         let masks = masks.ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "nothing is known of the camera's masks: no clip of it is made")
-                .camera(camera)
+                .camera(&camera)
                 .hint("add the camera to the cameras document")
         })?;
         if masks.is_empty() {
             return Ok(Draft { work, file, info, report });
         }
         let masked = work.path().join("masked.mp4");
-        let turn = turn(&self.0.encoding).await?;
+        let turn = turn(&lane.encoding).await?;
         let request = transcode::request(&file, &masked, masks, &report);
-        transcode::in_child(&self.0.program, &request, self.0.sandbox).await.map_err(|e| e.camera(camera))?;
+        transcode::in_child(&self.0.program, &request, self.0.sandbox).await.map_err(|e| e.camera(&camera))?;
         drop(turn);
         let named = masked.clone();
         (info.bytes, info.sha256) = blocking(move || clips::fingerprint(&named)).await?;

@@ -1,4 +1,4 @@
--- Version 1 to 2: enrolled nodes, clips. Frozen; what the tables mean stands in schema.sql.
+-- Version 1 to 2: enrolled nodes, clips, commands and holds. Frozen; what the tables mean stands in schema.sql.
 
 CREATE TABLE enrolment (
   node TEXT PRIMARY KEY,
@@ -28,4 +28,33 @@ CREATE TABLE clip (
   UNIQUE (node, sha256, camera, event, command)
 ) STRICT;
 CREATE INDEX clip_event ON clip (node, event);
+CREATE INDEX clip_command ON clip (command) WHERE command <> '';
 CREATE INDEX clip_camera ON clip (node, camera, from_ms);
+
+CREATE TABLE command (
+  id TEXT PRIMARY KEY,
+  node TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  issuer TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  body TEXT NOT NULL,
+  issued_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  answer TEXT,
+  answered_ms INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX command_pending ON command (node, expires_ms) WHERE state = 'pending';
+CREATE INDEX command_issued ON command (issued_ms);
+
+CREATE TABLE hold (
+  id TEXT PRIMARY KEY,
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  from_ms INTEGER NOT NULL,
+  to_ms INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  issuer TEXT NOT NULL,
+  state TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hold_camera ON hold (node, camera, from_ms);

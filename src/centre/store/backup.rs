@@ -1,0 +1,28 @@
+//! The centre's database for a backup and after a restore. Pictures and clips are files beside it and not its concern.
+
+use std::path::Path;
+
+use super::sqlite::SCHEMA;
+use crate::base::Result;
+use crate::store::sqlite::{self, fault};
+
+/// Copies the database at `path` into the new file `to`; the centre may run.
+///
+/// # Errors
+/// See [`sqlite::copy`].
+pub fn copy(path: &Path, to: &Path) -> Result<()> {
+    sqlite::copy(path, SCHEMA, to)
+}
+
+/// Makes a copy ready to be the centre's database; gives the number of events in it. Codes for enrolment that were given
+/// out before the backup may have been used since, and are good no more.
+///
+/// # Errors
+/// See [`sqlite::settle`].
+pub fn settle(path: &Path) -> Result<u64> {
+    let doing = "cannot settle the restored database";
+    sqlite::settle(path, SCHEMA, |tx| {
+        tx.execute("DELETE FROM enrol_code", []).map_err(|e| fault(doing, e))?;
+        tx.query_row("SELECT COUNT(*) FROM event", [], |r| r.get(0)).map_err(|e| fault(doing, e))
+    })
+}
