@@ -19,6 +19,41 @@ use crate::base::{Clock, Result};
 /// What avenc_aac puts before the first sample it was given, without taking it off the times.
 const ENCODER_DELAY: u32 = 1024;
 
+/// What is known of the sound; nothing when it is not wanted.
+#[derive(Default)]
+pub(super) struct State {
+    /// It was announced and is set up.
+    pub(super) coding: Option<Coding>,
+    /// Why there is none, until it was told.
+    pub(super) failure: Option<String>,
+    pub(super) tail: Option<Tail>,
+}
+
+impl State {
+    /// Whether this medium is to be set up: the first that can be recorded.
+    pub(super) fn select(&mut self, medium: &gst::StructureRef) -> bool {
+        if self.coding.is_some() {
+            return false;
+        }
+        match Coding::of(medium) {
+            Ok(coding) => (self.coding, self.failure) = (Some(coding), None),
+            Err(name) => {
+                self.failure = Some(format!("sends {name}, which is not recorded; set its sound to AAC or G.711"));
+            }
+        }
+        self.coding.is_some()
+    }
+
+    /// Why there is no sound; told once.
+    pub(super) fn take_failure(&mut self) -> Option<String> {
+        if let Some(why) = self.tail.as_ref().and_then(Tail::failure) {
+            self.failure = Some(format!("sends sound that cannot be decoded ({why})"));
+            drop(self.tail.take());
+        }
+        self.failure.take()
+    }
+}
+
 /// What a camera sends that can be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {

@@ -11,7 +11,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use sha2::{Digest, Sha256};
 
-use super::audio::{self, Coding, OnAudio};
+use super::audio::{self, OnAudio};
 use super::camera_clock::{CameraClock, Clocks, SyncPoint};
 use super::gst_error;
 use super::health::Fault;
@@ -57,17 +57,7 @@ struct Verdict {
     video_stream: AtomicU32,
     /// The same of the sound, if that is set up.
     audio_stream: AtomicU32,
-    audio: Mutex<AudioState>,
-}
-
-/// What is known of the sound; nothing when it is not wanted.
-#[derive(Default)]
-struct AudioState {
-    /// It was announced and is set up.
-    coding: Option<Coding>,
-    /// Why there is none, until it was told.
-    failure: Option<String>,
-    tail: Option<audio::Tail>,
+    audio: Mutex<audio::State>,
 }
 
 /// Numbers the connections of this process.
@@ -196,12 +186,7 @@ impl Connection {
 
     /// Why there is no sound although it is wanted; told once. The pictures go on.
     pub fn audio_failure(&self) -> Option<String> {
-        let mut audio = self.verdict.audio.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = audio.tail.as_ref().and_then(audio::Tail::failure) {
-            audio.failure = Some(format!("sends sound that cannot be decoded ({why})"));
-            drop(audio.tail.take());
-        }
-        audio.failure.take()
+        self.verdict.audio.lock().unwrap_or_else(PoisonError::into_inner).take_failure()
     }
 
     /// Hands over nothing any more; tearing down takes a while, and the next connection may be faster.
@@ -312,30 +297,18 @@ fn select_streams(source: &gst::Element, verdict: Arc<Verdict>, wants_audio: boo
                 }
                 first
             }
-            Some("audio") if wants_audio => medium.is_some_and(|m| select_audio(m, number, &verdict)),
+            Some("audio") if wants_audio => {
+                let mut audio = verdict.audio.lock().unwrap_or_else(PoisonError::into_inner);
+                let selected = medium.is_some_and(|m| audio.select(m));
+                if selected {
+                    verdict.audio_stream.store(number, Ordering::Relaxed);
+                }
+                selected
+            }
             _ => false,
         };
         Some(wanted.to_value())
     });
-}
-
-fn select_audio(medium: &gst::StructureRef, number: u32, verdict: &Verdict) -> bool {
-    let mut audio = verdict.audio.lock().unwrap_or_else(PoisonError::into_inner);
-    if audio.coding.is_some() {
-        return false;
-    }
-    match Coding::of(medium) {
-        Ok(coding) => {
-            audio.coding = Some(coding);
-            verdict.audio_stream.store(number, Ordering::Relaxed);
-            audio.failure = None;
-            true
-        }
-        Err(name) => {
-            audio.failure = Some(format!("sends {name}, which is not recorded; set its sound to AAC or G.711"));
-            false
-        }
-    }
 }
 
 /// Follows the camera's sender reports: the jitter buffers, deep inside of the source, see them. The source itself would
