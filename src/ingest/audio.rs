@@ -18,6 +18,8 @@ use crate::base::{Clock, Result};
 
 /// What avenc_aac puts before the first sample it was given, without taking it off the times.
 const ENCODER_DELAY: u32 = 1024;
+/// RTCP packet type of a goodbye (RFC 3550, 6.6).
+const BYE: u8 = 203;
 
 /// What is known of the sound; nothing when it is not wanted.
 #[derive(Default)]
@@ -52,6 +54,34 @@ impl State {
         }
         self.failure.take()
     }
+}
+
+/// Keeps from the source's `manager` that a camera takes leave of its sound, session `number`: rtspsrc 1.22 then takes one more
+/// packet of it for the end of the whole connection.
+pub(super) fn outlive(manager: &gst::Element, number: impl Fn() -> Option<u32> + Send + Sync + 'static) {
+    manager.connect_pad_added(move |_, pad| {
+        if number().is_none_or(|n| pad.name() != format!("recv_rtcp_sink_{n}")) {
+            return;
+        }
+        pad.add_probe(gst::PadProbeType::BUFFER, |_, info| {
+            let leaves = info.buffer().and_then(|b| b.map_readable().ok()).is_some_and(|rtcp| takes_leave(&rtcp));
+            if leaves { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+        });
+    });
+}
+
+/// Whether there is a BYE in a compound packet.
+fn takes_leave(mut rtcp: &[u8]) -> bool {
+    while let [first, kind, high, low, ..] = *rtcp {
+        if first >> 6 != 2 {
+            return false;
+        }
+        if kind == BYE {
+            return true;
+        }
+        rtcp = rtcp.get((usize::from(u16::from_be_bytes([high, low])) + 1) * 4..).unwrap_or_default();
+    }
+    false
 }
 
 /// What a camera sends that can be recorded.
@@ -170,6 +200,8 @@ fn build(coding: Coding) -> Result<(gst::Pipeline, gst_app::AppSrc, gst_app::App
 /// A sink that never refuses and never waits, from `pad` to the other pipeline.
 fn link(receiving: &gst::Pipeline, pad: &gst::Pad, rtp: gst_app::AppSrc) -> Result<()> {
     let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(64).drop(true).build();
+    // The pictures alone say when it is all over.
+    sink.unset_element_flags(gst::ElementFlags::SINK);
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
@@ -248,5 +280,22 @@ mod tests {
         assert_eq!(of("payload=97,encoding-name=MPEG4-GENERIC,config=(string)bd88"), Err("MPEG4-GENERIC".into()));
         assert_eq!(of("payload=97,encoding-name=OPUS"), Err("OPUS".into()));
         assert!(of("payload=9").is_err());
+    }
+
+    #[test]
+    fn a_goodbye_is_found_behind_a_report_and_rubbish_is_none() {
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+        let goodbye = [0x81, BYE, 0, 1, 0, 0, 0, 9];
+        assert!(takes_leave(&goodbye) && takes_leave(&[report, goodbye].concat()));
+        for other in [
+            &report[..],
+            &[],
+            &[0x81],
+            &[0x41, BYE, 0, 1],
+            &[0x80, 201, 0xff, 0xff],
+            &[&report[..], &[1, BYE]].concat(),
+        ] {
+            assert!(!takes_leave(other), "{other:?}");
+        }
     }
 }

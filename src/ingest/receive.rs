@@ -60,6 +60,14 @@ struct Verdict {
     audio: Mutex<audio::State>,
 }
 
+impl Verdict {
+    /// The sound's number among the described streams, if it is set up.
+    fn audio_number(&self) -> Option<u32> {
+        let audio = self.audio.lock().unwrap_or_else(PoisonError::into_inner);
+        audio.coding.map(|_| self.audio_stream.load(Ordering::Relaxed))
+    }
+}
+
 /// Numbers the connections of this process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -322,11 +330,13 @@ fn follow_camera_clock(source: &gst::Element, verdict: Arc<Verdict>) -> Arc<Mute
             // Nanoseconds; zero would be no limit.
             manager.set_property("max-ts-offset", 1i64);
         }
+        let audio = verdict.clone();
+        audio::outlive(&manager, move || audio.audio_number());
         let (followed, verdict) = (followed.clone(), verdict.clone());
         manager.connect("new-jitterbuffer", false, move |values| {
             let number = values.get(2)?.get::<u32>().ok()?;
             let is_video = number == verdict.video_stream.load(Ordering::Relaxed);
-            if !is_video && number != verdict.audio_stream.load(Ordering::Relaxed) {
+            if !is_video && Some(number) != verdict.audio_number() {
                 return None;
             }
             let jitter_buffer = values.get(1)?.get::<gst::Element>().ok()?;

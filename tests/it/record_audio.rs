@@ -153,12 +153,13 @@ fn sound_that_stops_takes_no_picture_with_it_and_a_clip_over_its_end_plays() {
         rows.iter().filter(|r| tracks(&node.file(r)).len() == 1).count() >= 2
     };
     until("it is recorded without sound", LONG, silent);
+    let log = running.log();
     assert_eq!(running.stop(), 0);
     assert_eq!(node.gaps(), [], "no picture is missing");
     let rows = node.rows("TRUE");
     let frames: Vec<u32> = rows.iter().map(|r| node.check(r).frames).collect();
     for pair in rows.windows(2) {
-        assert_eq!(pair[0].end_ms, pair[1].start_ms, "one begins where the other ends");
+        assert_eq!(pair[0].end_ms, pair[1].start_ms, "one begins where the other ends: {log}");
     }
     assert!(frames[..frames.len() - 1].iter().all(|f| *f == 20), "{frames:?}");
     assert_eq!(tracks(&node.file(&rows[0])).len(), 2, "it was heard at first");
@@ -236,4 +237,19 @@ fn a_camera_that_keeps_its_sound_to_itself_is_recorded_without() {
         assert_eq!(tracks(&node.file(row)).len(), 1);
     }
     assert_eq!(silent.connections.load(Ordering::Relaxed), 1, "nobody takes it for a stream that has stalled");
+}
+
+#[test]
+fn sound_that_a_camera_takes_leave_of_ends_no_connection() {
+    let node = Recording::new("segment_seconds = 2\n");
+    let odd = BadCamera::start(Bad::LeavesItsSound);
+    node.cameras(1, &[listened("ngo-1", &odd.url())]);
+    let running = node.run();
+    until("it is recorded", LONG, || node.count("state = 'closed'") >= 3);
+    let log = running.log();
+    assert_eq!(running.stop(), 0);
+    assert_eq!((odd.connections.load(Ordering::Relaxed), node.gaps()), (1, vec![]), "{log}");
+    let rows = node.rows("TRUE");
+    assert!(rows.windows(2).all(|r| r[0].end_ms == r[1].start_ms), "no picture is missing: {log}");
+    assert_eq!(tracks(&node.file(&rows[0])).len(), 2, "what was heard is recorded");
 }

@@ -221,6 +221,8 @@ pub enum Bad {
     KeepsItsSound,
     /// Plays well, and sets up the sound that it announces, but never sends any.
     SilentMicrophone,
+    /// Plays well, but takes leave of its sound now and then, and goes on sending it.
+    LeavesItsSound,
 }
 
 /// A bad camera.
@@ -368,7 +370,9 @@ impl Session {
             _ => String::new(),
         };
         let sound = match self.bad {
-            Bad::KeepsItsSound | Bad::SilentMicrophone => "m=audio 0 RTP/AVP 8\r\na=control:trackID=1\r\n",
+            Bad::KeepsItsSound | Bad::SilentMicrophone | Bad::LeavesItsSound => {
+                "m=audio 0 RTP/AVP 8\r\na=control:trackID=1\r\n"
+            }
             _ => "",
         };
         format!(
@@ -417,6 +421,10 @@ impl Session {
                         sender.picture(&small[(number * 100 + n) % small.len()], &mut self.stream)?;
                         sender.timestamp = sender.timestamp.wrapping_sub(4500 - 45);
                     }
+                }
+                Bad::LeavesItsSound => {
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                    sender.sound(number, &mut self.stream)?;
                 }
                 Bad::GarbageRtp => {
                     sender.interleaved(&[number as u8 ^ 0x2a; 200], &mut self.stream)?;
@@ -486,6 +494,23 @@ impl Sender {
         packet.extend(self.timestamp.to_be_bytes());
         packet.extend([0; 8]);
         self.framed(1, &packet, to)
+    }
+
+    /// A packet of silence in A-law, and every second a report and a goodbye behind it.
+    fn sound(&self, number: usize, to: &mut TcpStream) -> std::io::Result<()> {
+        let number = number as u16;
+        let mut packet = vec![0x80, 8];
+        packet.extend(number.to_be_bytes());
+        packet.extend((u32::from(number) * 400).to_be_bytes());
+        packet.extend([0, 0, 0, 9]);
+        packet.extend([0xd5; 400]);
+        self.framed(2, &packet, to)?;
+        if number % 20 != 19 {
+            return Ok(());
+        }
+        let mut leave = vec![0x80, 201, 0, 1, 0, 0, 0, 9];
+        leave.extend([0x81, 203, 0, 1, 0, 0, 0, 9]);
+        self.framed(3, &leave, to)
     }
 
     fn interleaved(&self, packet: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
