@@ -1,5 +1,6 @@
 //! L0: the vocabulary every other layer speaks. No I/O beyond the clock, no heavy dependency.
 
+pub mod audio;
 pub mod clock;
 pub mod error;
 pub mod geometry;

@@ -125,6 +125,8 @@ pub struct StreamParams {
 pub struct AccessUnit {
     /// Counts up by one within a stream's life in this process.
     pub seq: u64,
+    /// Times of one connection have one clock; those of another have another one.
+    pub connection: u64,
     /// Presentation time on the stream's own clock.
     pub pts: Duration,
     /// Decoding starts at such a unit.

@@ -222,6 +222,7 @@ fn camera(doc: &Document, raw: RawCamera, schedules: &[ScheduleConfig], check: R
     for m in raw.mask {
         masks.push(polygon(doc, &id, "mask", m.polygon)?);
     }
+    let recorded = raw.record.as_ref().map_or(raw.detect.transport, |r| r.transport);
     let rules = rules(doc, &id, raw.rule, schedules, |rule| check(rule, &zones, &lines))?;
     Ok(Camera {
         name: if raw.name.is_empty() { id.to_string() } else { raw.name },
@@ -230,7 +231,7 @@ fn camera(doc: &Document, raw: RawCamera, schedules: &[ScheduleConfig], check: R
         sharing: raw.sharing,
         detect: stream(doc, &id, raw.detect)?,
         record: raw.record.map(|r| stream(doc, &id, r)).transpose()?,
-        recording: record::recording(doc, raw.recording, schedules).map_err(|e| e.camera(&id))?,
+        recording: record::recording(doc, raw.recording, schedules, recorded).map_err(|e| e.camera(&id))?,
         detect_fps,
         masks,
         zones,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::Document;
+use super::cameras::Transport;
 use super::rule::ScheduleConfig;
 use crate::base::Result;
 
@@ -47,6 +48,8 @@ pub enum RecordingMode {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordingConfig {
     pub mode: RecordingMode,
+    /// Sound is recorded, too. Otherwise the camera is not even asked for it.
+    pub audio: bool,
     /// When `mode` is in force; nothing is recorded outside of it. `None`: always.
     pub schedule: Option<ScheduleConfig>,
     /// Older files leave, unless they are held.
@@ -63,6 +66,7 @@ impl Default for RecordingConfig {
     fn default() -> Self {
         Self {
             mode: RecordingMode::Off,
+            audio: false,
             schedule: None,
             keep_days: 7.0,
             max_gb: None,
@@ -77,6 +81,8 @@ impl Default for RecordingConfig {
 pub(super) struct RawRecording {
     #[serde(default)]
     mode: RecordingMode,
+    #[serde(default)]
+    audio: bool,
     schedule: Option<String>,
     keep_days: Option<f32>,
     max_gb: Option<f32>,
@@ -105,11 +111,12 @@ pub(super) fn record(doc: &Document, raw: Option<RawRecord>, state_dir: &Path) -
     })
 }
 
-/// `raw` validated; `schedules` are those of the document.
+/// `raw` validated; `schedules` are those of the document, `transport` that of the recorded stream.
 pub(super) fn recording(
     doc: &Document,
     raw: Option<Spanned<RawRecording>>,
     schedules: &[ScheduleConfig],
+    transport: Transport,
 ) -> Result<RecordingConfig> {
     let default = RecordingConfig::default();
     let Some(raw) = raw else { return Ok(default) };
@@ -119,6 +126,11 @@ pub(super) fn recording(
         days if (0.01..=3650.0).contains(&days) => Ok(days),
         _ => Err(at(key, format!("{key} must be between 0.01 and 3650"))),
     };
+    if raw.audio && transport == Transport::Udp {
+        // A source over UDP takes a silent microphone for a broken network, and would break off the pictures.
+        return Err(at("audio", "audio is recorded over TCP only".into())
+            .hint("set transport = \"tcp\" for the recorded stream, or leave audio out"));
+    }
     let keep_days = days("keep_days", raw.keep_days, default.keep_days)?;
     let keep_clips_days = days("keep_clips_days", raw.keep_clips_days, default.keep_clips_days)?;
     for (key, gb) in [("max_gb", raw.max_gb), ("max_clips_gb", raw.max_clips_gb)] {
@@ -136,6 +148,7 @@ pub(super) fn recording(
     let schedule = raw.schedule.map(named).transpose()?;
     Ok(RecordingConfig {
         mode: raw.mode,
+        audio: raw.audio,
         schedule,
         keep_days,
         max_gb: raw.max_gb,

@@ -2,6 +2,7 @@
 //! arithmetic on what the jitter buffer hands over with each report; says nothing while the camera has not said anything
 //! believable.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Seconds between the epochs of NTP (1900) and Unix (1970).
@@ -49,6 +50,44 @@ impl CameraClock {
     pub fn at(&self, pts: Duration) -> Option<i64> {
         let nanos = self.zero? + pts.as_nanos() as i128;
         i64::try_from(nanos.div_euclid(1_000_000)).ok()
+    }
+}
+
+/// How many reports the place of the sound is judged by: one that is off, of a machine that was busy, moves nothing.
+const REPORTS: usize = 9;
+/// Sound and pictures that lie further apart do not have one clock.
+const ONE_CLOCK: i128 = 2_000_000_000;
+
+/// The clocks of a connection's video and of its sound, which tell where the one belongs beside the other.
+#[derive(Clone, Debug, Default)]
+pub struct Clocks {
+    pub video: CameraClock,
+    pub audio: CameraClock,
+    /// How much later sound belongs than its own times say, in nanoseconds: after each of the last reports.
+    shifts: VecDeque<i128>,
+}
+
+impl Clocks {
+    /// To be called after each report.
+    pub fn compare(&mut self) {
+        let (Some(video), Some(audio)) = (self.video.zero, self.audio.zero) else { return };
+        let shift = audio - video;
+        if shift.abs() > ONE_CLOCK {
+            return;
+        }
+        self.shifts.push_back(shift);
+        if self.shifts.len() > REPORTS {
+            self.shifts.pop_front();
+        }
+    }
+
+    /// The time of sound at `pts` on the clock of the pictures.
+    pub fn beside_pictures(&self, pts: Duration) -> Duration {
+        let mut shifts: Vec<i128> = self.shifts.iter().copied().collect();
+        shifts.sort_unstable();
+        let shift = shifts.get(shifts.len() / 2).copied().unwrap_or(0);
+        let distance = Duration::from_nanos(shift.unsigned_abs() as u64);
+        if shift < 0 { pts.saturating_sub(distance) } else { pts + distance }
     }
 }
 
@@ -102,6 +141,22 @@ mod tests {
         let mut clock = CameraClock::default();
         clock.synchronise(point);
         clock
+    }
+
+    #[test]
+    fn sound_is_placed_by_what_most_reports_say() {
+        let mut clocks = Clocks::default();
+        let late = Duration::from_secs(9);
+        assert_eq!(clocks.beside_pictures(late), late, "nothing is known");
+        let report = sender_report(ntp(NOON));
+        let at = |ticks: i64| after(&point(&report, 0, (900_000 + ticks) as u64));
+        // The sound's own times are ahead of the pictures' by so many ticks of 90 kHz.
+        for (ahead, expected) in [(9_000, 8_900), (-9_000, 9_100), (9_000, 8_900), (90_000, 8_900), (270_000, 8_900)] {
+            clocks.video = at(0);
+            clocks.audio = at(ahead);
+            clocks.compare();
+            assert_eq!(clocks.beside_pictures(late).as_millis(), expected, "{ahead}");
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! [`receive`] gets access units over RTSP, [`ring`] keeps the last of them, [`gate`] says which are decoded, [`decode`]
 //! makes frames, [`camera_clock`] dates them by the camera's own clock, [`health`] decides when to connect and what to say of the camera. [`file`] reads recorded video,
-//! [`sample`] serves sample cameras. Nothing here spawns a thread: each part is a loop or a callback that `app` runs.
+//! [`audio`] receives the sound where it is wanted, [`audio_ring`] keeps it; [`sample`] serves sample cameras. Nothing here spawns a thread: each part is a loop or a callback that `app` runs.
 
+pub mod audio;
+pub mod audio_ring;
 pub mod camera_clock;
 pub mod decode;
 pub mod file;
@@ -32,6 +34,7 @@ fn gst_error(what: &str, source: impl std::fmt::Display) -> Error {
 /// Names the template that cannot be made.
 pub fn check_templates() -> Result<()> {
     receive::check_templates()?;
+    audio::check_templates()?;
     decode::check_templates()
 }
 

@@ -11,9 +11,11 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use sha2::{Digest, Sha256};
 
-use super::camera_clock::{CameraClock, SyncPoint};
+use super::audio::{self, OnAudio};
+use super::camera_clock::{CameraClock, Clocks, SyncPoint};
 use super::gst_error;
 use super::health::Fault;
+use crate::base::audio::AudioUnit;
 use crate::base::types::{AccessUnit, Codec, FaultKind, StreamParams};
 use crate::base::{Clock, Result};
 use crate::config::Transport;
@@ -51,7 +53,23 @@ struct Verdict {
     /// RTP packets of the video.
     packets: AtomicU64,
     muted: AtomicBool,
+    /// The number of the video among the described streams.
+    video_stream: AtomicU32,
+    /// The same of the sound, if that is set up.
+    audio_stream: AtomicU32,
+    audio: Mutex<audio::State>,
 }
+
+impl Verdict {
+    /// The sound's number among the described streams, if it is set up.
+    fn audio_number(&self) -> Option<u32> {
+        let audio = self.audio.lock().unwrap_or_else(PoisonError::into_inner);
+        audio.coding.map(|_| self.audio_stream.load(Ordering::Relaxed))
+    }
+}
+
+/// Numbers the connections of this process.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Requests that may go out before the camera has described its streams: OPTIONS, DESCRIBE, DESCRIBE with the password,
 /// and once more for a nonce that has just run out. Left alone, rtspsrc 1.22 sends a refused password eight times in a
@@ -60,14 +78,26 @@ struct Verdict {
 const REQUESTS_TO_DESCRIBE: u32 = 4;
 /// Requests from then to the first packet: SETUP twice (with the password, over TCP after UDP), PLAY twice, TEARDOWN.
 const REQUESTS_TO_PLAY: u32 = 5;
+/// SETUP of the sound.
+const REQUESTS_FOR_AUDIO: u32 = 2;
 
 impl Connection {
     /// Starts to connect; returns at once. `on_unit` is called for every access unit in the stream's own thread and must
-    /// not wait.
+    /// not wait. No sound is asked for.
     pub fn open(
         endpoint: &Endpoint,
         clock: Arc<dyn Clock>,
         on_unit: impl FnMut(AccessUnit) + Send + 'static,
+    ) -> Result<Self> {
+        Self::open_with(endpoint, clock, on_unit, None)
+    }
+
+    /// As [`Self::open`]; with `on_audio` the camera's sound is received, too, if it is AAC or G.711.
+    pub fn open_with(
+        endpoint: &Endpoint,
+        clock: Arc<dyn Clock>,
+        on_unit: impl FnMut(AccessUnit) + Send + 'static,
+        on_audio: Option<OnAudio>,
     ) -> Result<Self> {
         super::init()?;
         let source = source(endpoint.latency_ms)?;
@@ -77,14 +107,18 @@ impl Connection {
         pipeline.add(&source).map_err(|e| gst_error("the RTSP source cannot be used", e))?;
         watch_certificate(&source, endpoint.tls_pin.clone(), verdict.clone());
         spare_account(&source, verdict.clone());
-        select_video(&source);
-        let times = Times { arrival: clock, camera: follow_camera_clock(&source) };
+        select_streams(&source, verdict.clone(), on_audio.is_some());
+        let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        let times = Times { arrival: clock, camera: follow_camera_clock(&source, verdict.clone()), connection };
         let (mut on_unit, heard) = (on_unit, verdict.clone());
         let on_unit = move |unit| {
             if !heard.muted.load(Ordering::Relaxed) {
                 on_unit(unit);
             }
         };
+        if let Some(on_audio) = on_audio {
+            attach_audio(&source, &pipeline, verdict.clone(), &times, on_audio);
+        }
         attach_tail(&source, &pipeline, verdict.clone(), times, Box::new(on_unit));
         let bus = pipeline.bus().ok_or_else(|| gst_error("the receive pipeline has no bus", ""))?;
         let connection = Self { pipeline, bus, verdict };
@@ -153,6 +187,16 @@ impl Connection {
         self.verdict.answered.load(Ordering::Relaxed)
     }
 
+    /// Whether the camera was asked for its sound.
+    pub fn asked_for_audio(&self) -> bool {
+        self.verdict.audio.lock().unwrap_or_else(PoisonError::into_inner).coding.is_some()
+    }
+
+    /// Why there is no sound although it is wanted; told once. The pictures go on.
+    pub fn audio_failure(&self) -> Option<String> {
+        self.verdict.audio.lock().unwrap_or_else(PoisonError::into_inner).take_failure()
+    }
+
     /// Hands over nothing any more; tearing down takes a while, and the next connection may be faster.
     pub fn mute(&self) {
         self.verdict.muted.store(true, Ordering::Relaxed);
@@ -176,6 +220,7 @@ impl Drop for Connection {
         if let Err(e) = self.pipeline.set_state(gst::State::Null) {
             tracing::debug!("a receive pipeline did not stop: {e}");
         }
+        drop(self.verdict.audio.lock().unwrap_or_else(PoisonError::into_inner).tail.take());
     }
 }
 
@@ -234,7 +279,9 @@ fn spare_account(source: &gst::Element, verdict: Arc<Verdict>) {
         let send = if verdict.video_found.load(Ordering::Relaxed) {
             true
         } else if verdict.answered.load(Ordering::Relaxed) {
-            playing.fetch_add(1, Ordering::Relaxed) < REQUESTS_TO_PLAY
+            let audio = verdict.audio.lock().unwrap_or_else(PoisonError::into_inner).coding.is_some();
+            let most = REQUESTS_TO_PLAY + if audio { REQUESTS_FOR_AUDIO } else { 0 };
+            playing.fetch_add(1, Ordering::Relaxed) < most
         } else {
             describing.fetch_add(1, Ordering::Relaxed) < REQUESTS_TO_DESCRIBE
         };
@@ -242,30 +289,63 @@ fn spare_account(source: &gst::Element, verdict: Arc<Verdict>) {
     });
 }
 
-/// Only the first video stream is set up: audio and metadata would cost traffic for nothing.
-fn select_video(source: &gst::Element) {
+/// Only the first video stream is set up, and the first sound that can be recorded where that is wanted: metadata would cost
+/// traffic for nothing, and what is not recorded is not to be heard.
+fn select_streams(source: &gst::Element, verdict: Arc<Verdict>, wants_audio: bool) {
     let taken = AtomicBool::new(false);
     source.connect("select-stream", false, move |values| {
+        let number = values.get(1).and_then(|v| v.get::<u32>().ok()).unwrap_or_default();
         let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
-        let media = caps.and_then(|c| c.structure(0).and_then(|s| s.get::<String>("media").ok()));
-        let wanted = media.as_deref() == Some("video") && !taken.swap(true, Ordering::Relaxed);
+        let medium = caps.as_ref().and_then(|c| c.structure(0));
+        let wanted = match medium.and_then(|m| m.get::<String>("media").ok()).as_deref() {
+            Some("video") => {
+                let first = !taken.swap(true, Ordering::Relaxed);
+                if first {
+                    verdict.video_stream.store(number, Ordering::Relaxed);
+                }
+                first
+            }
+            Some("audio") if wants_audio => {
+                let mut audio = verdict.audio.lock().unwrap_or_else(PoisonError::into_inner);
+                let selected = medium.is_some_and(|m| audio.select(m));
+                if selected {
+                    verdict.audio_stream.store(number, Ordering::Relaxed);
+                }
+                selected
+            }
+            _ => false,
+        };
         Some(wanted.to_value())
     });
 }
 
-/// Follows the camera's sender reports: the jitter buffer, deep inside of the source, sees them.
-fn follow_camera_clock(source: &gst::Element) -> Arc<Mutex<CameraClock>> {
-    let camera = Arc::new(Mutex::new(CameraClock::default()));
+/// Follows the camera's sender reports: the jitter buffers, deep inside of the source, see them. The source itself would
+/// move whichever of sound and pictures is ahead; it must not, so that sound moves no picture.
+fn follow_camera_clock(source: &gst::Element, verdict: Arc<Verdict>) -> Arc<Mutex<Clocks>> {
+    let camera = Arc::new(Mutex::new(Clocks::default()));
     let followed = camera.clone();
     source.connect("new-manager", false, move |values| {
         let manager = values.get(1)?.get::<gst::Element>().ok()?;
-        let followed = followed.clone();
+        if manager.has_property("max-ts-offset") {
+            // Nanoseconds; zero would be no limit.
+            manager.set_property("max-ts-offset", 1i64);
+        }
+        let audio = verdict.clone();
+        audio::outlive(&manager, move || audio.audio_number());
+        let (followed, verdict) = (followed.clone(), verdict.clone());
         manager.connect("new-jitterbuffer", false, move |values| {
+            let number = values.get(2)?.get::<u32>().ok()?;
+            let is_video = number == verdict.video_stream.load(Ordering::Relaxed);
+            if !is_video && Some(number) != verdict.audio_number() {
+                return None;
+            }
             let jitter_buffer = values.get(1)?.get::<gst::Element>().ok()?;
             let followed = followed.clone();
             jitter_buffer.connect("handle-sync", false, move |values| {
                 let sync = values.get(1)?.get::<gst::Structure>().ok()?;
-                synchronise(&mut followed.lock().unwrap_or_else(PoisonError::into_inner), &sync);
+                let mut clocks = followed.lock().unwrap_or_else(PoisonError::into_inner);
+                synchronise(if is_video { &mut clocks.video } else { &mut clocks.audio }, &sync);
+                clocks.compare();
                 None
             });
             None
@@ -293,16 +373,50 @@ fn synchronise(clock: &mut CameraClock, sync: &gst::StructureRef) -> Option<()> 
 #[derive(Clone)]
 struct Times {
     arrival: Arc<dyn Clock>,
-    camera: Arc<Mutex<CameraClock>>,
+    camera: Arc<Mutex<Clocks>>,
+    connection: u64,
 }
 
 type OnUnit = Box<dyn FnMut(AccessUnit) + Send>;
+
+fn media(pad: &gst::Pad) -> Option<String> {
+    let caps = pad.current_caps().or_else(|| Some(pad.query_caps(None)))?;
+    caps.structure(0)?.get::<String>("media").ok()
+}
+
+fn attach_audio(
+    source: &gst::Element,
+    pipeline: &gst::Pipeline,
+    verdict: Arc<Verdict>,
+    times: &Times,
+    on_audio: OnAudio,
+) {
+    let (pipeline, times) = (pipeline.downgrade(), times.clone());
+    let on_audio = Mutex::new(Some(on_audio));
+    source.connect_pad_added(move |_, pad| {
+        let Some(pipeline) = pipeline.upgrade().filter(|_| media(pad).as_deref() == Some("audio")) else { return };
+        let mut audio = verdict.audio.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_audio = on_audio.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(coding), Some(mut on_audio)) = (audio.coding, on_audio) else { return };
+        let (heard, clocks) = (verdict.clone(), times.camera.clone());
+        let unless_muted: OnAudio = Box::new(move |unit| {
+            if !heard.muted.load(Ordering::Relaxed) {
+                let pts = clocks.lock().unwrap_or_else(PoisonError::into_inner).beside_pictures(unit.pts);
+                on_audio(AudioUnit { pts, ..unit });
+            }
+        });
+        match audio::Tail::attach(&pipeline, pad, coding, times.arrival.clone(), times.connection, unless_muted) {
+            Ok(tail) => audio.tail = Some(tail),
+            Err(e) => audio.failure = Some(format!("sends sound that cannot be received: {e}")),
+        }
+    });
+}
 
 fn attach_tail(source: &gst::Element, pipeline: &gst::Pipeline, verdict: Arc<Verdict>, times: Times, on_unit: OnUnit) {
     let pipeline = pipeline.downgrade();
     let on_unit = Mutex::new(Some(on_unit));
     source.connect_pad_added(move |_, pad| {
-        let Some(pipeline) = pipeline.upgrade() else { return };
+        let Some(pipeline) = pipeline.upgrade().filter(|_| media(pad).as_deref() != Some("audio")) else { return };
         let encoding = pad
             .current_caps()
             .or_else(|| Some(pad.query_caps(None)))
@@ -381,10 +495,11 @@ fn deliver(sink: &gst_app::AppSink, codec: Codec, times: Times, mut on_unit: OnU
                     let data = Bytes::from_owner(mapped);
                     on_unit(AccessUnit {
                         seq: 0,
+                        connection: times.connection,
                         pts: last_pts,
                         keyframe,
                         arrived,
-                        camera_time_ms: times.camera.lock().unwrap_or_else(PoisonError::into_inner).at(last_pts),
+                        camera_time_ms: times.camera.lock().unwrap_or_else(PoisonError::into_inner).video.at(last_pts),
                         params,
                         data,
                     });

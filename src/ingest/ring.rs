@@ -194,6 +194,7 @@ mod tests {
         let params = StreamParams { codec: Codec::H264, width: 0, height: 0, fps: 0.0, caps: String::new() };
         AccessUnit {
             seq: 0,
+            connection: 0,
             pts: Duration::from_millis(ms),
             keyframe,
             arrived: Stamp { mono: Duration::from_millis(ms), wall_ms: ms as i64 },

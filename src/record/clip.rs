@@ -9,14 +9,18 @@
 //! next keyframe: a file in which time stands still would stop most players; the report says where time is missing.
 //! Where the camera changed its codec, its size or its parameter sets the clip ends and says so: the rest is another
 //! clip from there, because players ignore a second decoder configuration in one track.
+//!
+//! Sound comes along where the segments have it, beside its pictures; where they have none, or another kind than the clip
+//! began with, the clip is silent.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::join::{Init, Reference, Sample};
+use super::join::{Init, Media, Reference};
 use super::read::{SegmentFile, end_ms, sync_directory};
+use super::retime::{Timed, retime};
 use super::segment::{Sidecar, sidecar_path};
 use crate::base::types::{CameraId, Codec, Fragment, Gap, GapReason, Segment};
 use crate::base::{Error, ErrorKind, Result};
@@ -111,8 +115,7 @@ struct Piece {
     fragment: Fragment,
     boot_id: String,
     init: usize,
-    samples: Vec<Sample>,
-    data: std::ops::Range<usize>,
+    media: Media,
 }
 
 /// What of the range is there.
@@ -141,18 +144,18 @@ pub fn cut(dir: &Path, request: &Request, segments: &[Segment], gaps: &[Gap], ou
     if plan.pieces.is_empty() {
         return Err(nothing(request, gaps, &plan.damaged));
     }
-    let (bytes, sha256, ticks) = write(&plan, out)?;
+    let (bytes, sha256, duration_ms) = write(&plan, out)?;
     let first = plan.pieces.first().map_or(request.from_ms, |p| p.fragment.wall_ms);
     let last = plan.pieces.last().map_or(request.from_ms, |p| end_ms(&p.fragment));
     Ok(ClipReport {
         from_ms: first,
         to_ms: last,
-        duration_ms: ticks.saturating_mul(1000) / u64::from(plan.inits[0].timescale),
+        duration_ms,
         holes: holes(request, &plan, gaps),
         changed_at_ms: plan.changed_at_ms,
         codec: plan.codec.unwrap_or(Codec::H264),
         fragments: plan.pieces.len(),
-        pictures: plan.pieces.iter().map(|p| p.samples.len()).sum(),
+        pictures: plan.pieces.iter().map(|p| p.media.video.samples.len()).sum(),
         bytes,
         sha256,
     })
@@ -232,7 +235,7 @@ fn take(plan: &mut Plan, request: &Request, path: &Path, sidecar: &Sidecar, mut 
         }
         Err(e) => return Err(e),
     };
-    if plan.inits.first().is_some_and(|first| first.parameters != init.parameters) {
+    if plan.inits.first().is_some_and(|first| first.video.parameters != init.video.parameters) {
         plan.changed_at_ms = Some(sidecar.header.start_wall_ms);
         return Ok(false);
     }
@@ -245,8 +248,8 @@ fn take(plan: &mut Plan, request: &Request, path: &Path, sidecar: &Sidecar, mut 
             continue;
         }
         let checked = file.fragment(fragment).and_then(|bytes| init.samples(&bytes));
-        let samples = match checked {
-            Ok(samples) => samples,
+        let media = match checked {
+            Ok(media) => media,
             Err(e) if e.kind() == ErrorKind::Corrupt => {
                 tracing::warn!(error = %e, path = %path.display(), "a damaged fragment is left out");
                 plan.damaged.push((fragment.wall_ms, end_ms(fragment)));
@@ -262,8 +265,7 @@ fn take(plan: &mut Plan, request: &Request, path: &Path, sidecar: &Sidecar, mut 
             fragment: fragment.clone(),
             boot_id: sidecar.header.boot_id.clone(),
             init: plan.inits.len(),
-            samples: samples.samples,
-            data: samples.data,
+            media,
         });
     }
     if used {
@@ -278,47 +280,29 @@ fn beginning(fragments: &[Fragment], from_ms: i64) -> usize {
     fragments.iter().rposition(|f| f.keyframe && f.wall_ms <= from_ms).unwrap_or(0)
 }
 
-/// Converts the samples of every piece to the clip's ticks; the second value is the whole duration.
-fn retimed(plan: &Plan) -> (Vec<Vec<Sample>>, u64) {
-    let to = u128::from(plan.inits[0].timescale);
-    let mut decode_time = 0u64;
-    // Rounded on the running sum, so that no error adds up.
-    let (mut segment, mut within) = (0, 0u64);
-    let mut retimed = Vec::with_capacity(plan.pieces.len());
-    for piece in &plan.pieces {
-        let from = u128::from(plan.inits[piece.init].timescale);
-        let scaled = |ticks: u64| (u128::from(ticks) * to / from) as u64;
-        if piece.init != segment {
-            (segment, within) = (piece.init, 0);
-        }
-        let one = |s: &Sample| {
-            let duration = (scaled(within + u64::from(s.duration)) - scaled(within)) as u32;
-            within += u64::from(s.duration);
-            decode_time += u64::from(duration);
-            let offset = (i128::from(s.offset) * to as i128 / from as i128) as i32;
-            Sample { duration, offset, ..*s }
-        };
-        retimed.push(piece.samples.iter().map(one).collect());
+/// What the clip begins with: the first segment's, or that of the first which has sound.
+fn beginning_of(plan: &Plan) -> Init {
+    match plan.pieces.iter().find(|p| p.media.audio.is_some()) {
+        Some(heard) => plan.inits[heard.init].clone(),
+        None => plan.inits[0].clone().without_audio(),
     }
-    (retimed, decode_time)
 }
 
-/// Writes the file; returns its size, its hash and its duration in ticks.
+/// Writes the file; returns its size, its hash and its duration in milliseconds.
 fn write(plan: &Plan, out: &Path) -> Result<(u64, String, u64)> {
-    let init = &plan.inits[0];
-    let (retimed, duration) = retimed(plan);
-    let mut decode_time = 0;
+    let init = beginning_of(plan);
+    let (retimed, duration) = retime(&init, &plan.inits, plan.pieces.iter().map(|p| (p.init, &p.media)));
     let mut references = Vec::with_capacity(plan.pieces.len());
     let mut heads = Vec::with_capacity(plan.pieces.len());
-    for (n, (piece, samples)) in plan.pieces.iter().zip(&retimed).enumerate() {
-        let head = init.fragment_head(n as u32 + 1, decode_time, samples);
-        let ticks = samples.iter().map(|s| u64::from(s.duration)).sum();
-        let bytes = (head.len() + piece.data.len()) as u64;
-        references.push(Reference { bytes, duration: ticks, keyframe: piece.fragment.keyframe });
+    for (n, (piece, timed)) in plan.pieces.iter().zip(&retimed).enumerate() {
+        let audio = timed.audio.as_ref().map(|(at, samples, _)| (*at, samples.as_slice()));
+        let head = init.fragment_head(n as u32 + 1, (timed.decode_time, &timed.video), audio);
+        let sound = timed.audio.as_ref().map_or(0, |(.., data)| data.len());
+        let bytes = (head.len() + piece.media.video.data.len() + sound) as u64;
+        references.push(Reference { bytes, duration: timed.duration(), keyframe: piece.fragment.keyframe });
         heads.push(head);
-        decode_time += ticks;
     }
-    let first_offset = retimed.first().and_then(|s| s.first()).map_or(0, |s| s.offset);
+    let first_offset = retimed.first().and_then(|t| t.video.first()).map_or(0, |s| s.offset);
 
     let directory = match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -328,27 +312,36 @@ fn write(plan: &Plan, out: &Path) -> Result<(u64, String, u64)> {
     // Only its owner may read it, as the recording itself.
     let temporary = tempfile::Builder::new().prefix(".wardwatch-clip-").tempfile_in(directory).map_err(io)?;
     let head = init.write(duration, first_offset, &references)?;
-    let (bytes, sha256) = fill(plan, &head, &heads, temporary.as_file(), out)?;
+    let (bytes, sha256) = fill(plan, &head, heads.iter().zip(&retimed), temporary.as_file(), out)?;
     temporary.as_file().sync_data().map_err(io)?;
     temporary.persist_noclobber(out).map_err(|e| io(e.error))?;
     sync_directory(directory)?;
-    Ok((bytes, sha256, duration))
+    Ok((bytes, sha256, duration.saturating_mul(1000) / u64::from(init.video.timescale)))
 }
 
 /// Writes the clip's `head`, then every piece behind its own; returns size and hash of it all.
-fn fill(plan: &Plan, head: &[u8], heads: &[Vec<u8>], file: &std::fs::File, out: &Path) -> Result<(u64, String)> {
+fn fill<'a>(
+    plan: &Plan,
+    head: &[u8],
+    pieces: impl Iterator<Item = (&'a Vec<u8>, &'a Timed)>,
+    file: &std::fs::File,
+    out: &Path,
+) -> Result<(u64, String)> {
     let io = |e| Error::io("cannot write the clip", out, e);
     let mut to = Hashing { file: std::io::BufWriter::new(file), hash: Sha256::new(), bytes: 0 };
     to.write(head).map_err(io)?;
     let mut open: Option<(&Path, SegmentFile)> = None;
-    for (piece, head) in plan.pieces.iter().zip(heads) {
+    for (piece, (head, timed)) in plan.pieces.iter().zip(pieces) {
         if open.as_ref().is_none_or(|(path, _)| *path != piece.path) {
             open = Some((&piece.path, SegmentFile::open(&piece.path)?));
         }
         let Some((_, file)) = &mut open else { continue };
         let bytes = file.fragment(&piece.fragment)?;
         to.write(head).map_err(io)?;
-        to.write(&bytes[piece.data.clone()]).map_err(io)?;
+        to.write(&bytes[piece.media.video.data.clone()]).map_err(io)?;
+        if let Some((.., sound)) = &timed.audio {
+            to.write(&bytes[sound.clone()]).map_err(io)?;
+        }
     }
     to.file.flush().map_err(io)?;
     Ok((to.bytes, hex::encode(to.hash.finalize())))

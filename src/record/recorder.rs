@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::audio::{AudioTrack, Listen};
 use super::boxes::{self, Part, Splitter};
 use super::mux::Mux;
 use super::segment;
@@ -57,6 +58,10 @@ pub enum Note {
 /// See the module.
 pub struct Recorder {
     settings: Settings,
+    /// Where the sound comes from, if it is to be recorded.
+    listen: Option<Listen>,
+    /// The connection of the last sound that was recorded, and a time right after its begin: no segment repeats it.
+    heard: (u64, Duration),
     running: Option<Running>,
     /// It was said that the stream's pictures are not sent in the order in which they are shown.
     told_order: bool,
@@ -90,6 +95,8 @@ struct Running {
     writer: Option<SegmentWriter>,
     start: Stamp,
     base: Duration,
+    connection: u64,
+    audio: Option<AudioTrack>,
     params: Arc<StreamParams>,
     /// Arrival of what was fed and is in no fragment yet, by time since the first picture.
     fed: VecDeque<(Duration, Stamp)>,
@@ -100,6 +107,8 @@ impl Recorder {
     pub fn new(settings: Settings, now: Stamp) -> Self {
         Self {
             settings,
+            listen: None,
+            heard: (0, Duration::ZERO),
             running: None,
             told_order: false,
             last: None,
@@ -112,6 +121,11 @@ impl Recorder {
             fault: None,
             notes: Vec::new(),
         }
+    }
+
+    /// Has the sound recorded that `listen` gives.
+    pub fn with_audio(self, listen: Option<Listen>) -> Self {
+        Self { listen, ..self }
     }
 
     /// What there is to tell since the last call.
@@ -362,7 +376,7 @@ impl Recorder {
                 match part {
                     Part::Init(init) => running.init = init,
                     Part::Fragment(fragment) => {
-                        if running.append(&fragment, &self.settings)? {
+                        if running.append(&fragment, &self.settings, self.listen.as_ref(), &mut self.heard)? {
                             self.notes.extend(running.writer.as_ref().map(|w| Note::Opened(w.segment().clone())));
                             self.gap_open = false;
                         }
@@ -388,6 +402,8 @@ impl Running {
             writer: None,
             start: unit.arrived,
             base: unit.pts,
+            connection: unit.connection,
+            audio: None,
             params: unit.params.clone(),
             fed: VecDeque::new(),
         })
@@ -400,7 +416,13 @@ impl Running {
     }
 
     /// Writes a fragment; true if that began the file.
-    fn append(&mut self, fragment: &[u8], settings: &Settings) -> Result<bool> {
+    fn append(
+        &mut self,
+        fragment: &[u8],
+        settings: &Settings,
+        listen: Option<&Listen>,
+        heard: &mut (u64, Duration),
+    ) -> Result<bool> {
         let no_sense = || Error::new(ErrorKind::Internal, "the mux made a fragment that cannot be understood");
         let times = boxes::times(fragment).ok_or_else(no_sense)?;
         let scale = boxes::timescale(&self.init).ok_or_else(no_sense)?;
@@ -408,12 +430,38 @@ impl Running {
         let (pts, duration) = (seconds(times.start), seconds(times.duration));
         let times = FragmentTimes { arrived: self.arrival(pts), pts, duration, keyframe: times.keyframe };
         let begins = self.writer.is_none();
+        let sounding = listen.and_then(|l| self.sounding(fragment, pts + duration, l, heard));
+        let fragment = sounding.as_deref().unwrap_or(fragment);
         if begins {
             self.writer = Some(self.create(settings)?);
         }
         let writer = self.writer.as_mut().ok_or_else(no_sense)?;
         writer.append(fragment, times)?;
         Ok(begins)
+    }
+
+    /// `fragment`, which ends at `end`, with the sound of its time; none when it stays as it is. What is wrong with the sound
+    /// never costs a picture.
+    fn sounding(
+        &mut self,
+        fragment: &[u8],
+        end: Duration,
+        listen: &Listen,
+        heard: &mut (u64, Duration),
+    ) -> Option<Vec<u8>> {
+        let from = if heard.0 == self.connection { self.base.max(heard.1) } else { self.base };
+        let units = listen(self.connection, from, self.base + end);
+        // A file's head is written once: sound that begins later is the next file's.
+        if let (None, Some(first)) = (&self.writer, units.first()) {
+            let begun = AudioTrack::begin(&self.init, &first.params);
+            let (track, init) = begun.inspect_err(|e| tracing::debug!("a file without sound: {e}")).ok()?;
+            (self.audio, self.init) = (Some(track), init);
+        }
+        let added = self.audio.as_mut()?.add(fragment, self.base, &units);
+        if let Some(last) = units.last() {
+            *heard = (self.connection, last.pts + Duration::from_nanos(1));
+        }
+        added.inspect_err(|e| tracing::debug!("a fragment without sound: {e}")).ok()
     }
 
     fn create(&self, settings: &Settings) -> Result<SegmentWriter> {

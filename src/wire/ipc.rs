@@ -125,12 +125,15 @@ pub struct CameraAssignment {
 impl CameraAssignment {
     /// `camera` as a worker gets it.
     pub fn new(camera: &Camera, config_revision: u64, secrets_generation: u64, phantoms: Vec<Phantom>) -> Self {
+        // Asked for only where it is recorded, and of the stream that is.
+        let audio = camera.recording.audio && camera.recording.mode != RecordingMode::Off;
+        let settings = |s: &StreamSource, audio| StreamSettings { audio, ..StreamSettings::from(s) };
         Self {
             id: camera.id.clone(),
             config_revision,
             secrets_generation,
-            detect: StreamSettings::from(&camera.detect),
-            record: camera.record.as_ref().map(StreamSettings::from),
+            detect: settings(&camera.detect, audio && camera.record.is_none()),
+            record: camera.record.as_ref().map(|r| settings(r, audio)),
             recording: camera.recording.mode,
             recording_hours: camera.recording.schedule.clone(),
             detect_fps: camera.detect_fps,
@@ -149,11 +152,13 @@ pub struct StreamSettings {
     pub transport: Transport,
     pub latency_ms: u32,
     pub tls_pin: Option<String>,
+    /// Its sound is received, too.
+    pub audio: bool,
 }
 
 impl From<&StreamSource> for StreamSettings {
     fn from(s: &StreamSource) -> Self {
-        Self { transport: s.transport, latency_ms: s.latency_ms, tls_pin: s.tls_pin.clone() }
+        Self { transport: s.transport, latency_ms: s.latency_ms, tls_pin: s.tls_pin.clone(), audio: false }
     }
 }
 

@@ -36,7 +36,7 @@ fn task(rules: Vec<RuleConfig>, masks: Vec<Polygon>) -> CameraTask {
         id: "cam".parse().expect("valid"),
         config_revision: 1,
         secrets_generation: 0,
-        detect: StreamSettings { transport: Transport::Tcp, latency_ms: 200, tls_pin: None },
+        detect: StreamSettings { transport: Transport::Tcp, latency_ms: 200, tls_pin: None, audio: false },
         record: None,
         recording: RecordingMode::Off,
         recording_hours: None,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use wardwatch::app::camera::{self, load_cameras_for};
 use wardwatch::base::Result;
-use wardwatch::config::{CamerasDocument, DetectConfig, Provider, Sharing, load_site};
+use wardwatch::config::{Camera, CamerasDocument, DetectConfig, Provider, RecordingMode, Sharing, load_site};
 use wardwatch::rules;
 use wardwatch::wire::ipc::{self, CameraAssignment, ToWorker};
 
@@ -246,6 +246,24 @@ fn a_recording_that_cannot_be_kept_as_written_says_where_and_how_to_mend_it() {
         let error = cameras_error(&format!("{camera}{line}\n"));
         assert!(words.iter().all(|w| error.contains(w)) && error.contains(":6:"), "{error}");
     }
+    let udp = camera.replace("'rtsp://h/' }", "'rtsp://h/', transport = 'udp' }");
+    let error = cameras_error(&format!("{udp}audio = true\n"));
+    assert!(["audio", "TCP", "transport", ":6:"].iter().all(|w| error.contains(w)), "{error}");
+    // What is recorded is another stream.
+    let document = format!("{udp}audio = true\n[camera.record]\nurl = 'rtsp://h/1'\n");
+    let (_dir, path) = file("cameras.toml", &document);
+    let document = load_cameras(&path).expect("valid");
+    let mut camera = document.cameras[0].clone();
+    let asked = |camera: &Camera| {
+        let assignment = CameraAssignment::new(camera, 1, 0, vec![]);
+        (assignment.detect.audio, assignment.record.map(|r| r.audio))
+    };
+    assert!(camera.recording.audio);
+    assert_eq!(asked(&camera), (false, Some(false)), "what is not recorded is not heard");
+    camera.recording.mode = RecordingMode::Continuous;
+    assert_eq!(asked(&camera), (false, Some(true)));
+    camera.record = None;
+    assert_eq!(asked(&camera), (true, None));
 }
 
 #[test]

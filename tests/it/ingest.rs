@@ -69,7 +69,8 @@ impl Watched {
         crate::support::post::log();
         let stream = Stream::new(8 << 20);
         let (reports, frames) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-        let supervisor = Supervisor { name: "cam".into(), endpoint, stream: stream.clone(), clock, decoded, seed: 7 };
+        let (name, audio) = ("cam".to_owned(), false);
+        let supervisor = Supervisor { name, endpoint, stream: stream.clone(), clock, decoded, audio, seed: 7 };
         let reported = reports.clone();
         let threads = vec![std::thread::spawn(move || supervisor.run(|r| locked(&reported).push(r)))];
         Self { stream, reports, frames, threads }

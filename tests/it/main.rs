@@ -29,6 +29,7 @@ mod publish;
 mod quarantine;
 mod quota;
 mod record;
+mod record_audio;
 mod record_clock;
 mod record_faults;
 mod record_index;

@@ -90,7 +90,7 @@ impl Recording {
         rows.into_iter().map(|r| (r[0].clone(), r[1].parse().expect("ms"), r[2].parse().expect("ms"))).collect()
     }
 
-    fn file(&self, row: &Row) -> PathBuf {
+    pub fn file(&self, row: &Row) -> PathBuf {
         self.site.path("node/record").join(&row.path)
     }
 
@@ -127,7 +127,8 @@ pub struct Played {
 
 pub fn play(path: &Path) -> Played {
     let probe = |arguments: &[&str]| {
-        let out = Command::new("ffprobe").args(["-v", "error", "-of", "csv=p=0"]).args(arguments).arg(path).output();
+        let basics = ["-v", "error", "-select_streams", "v", "-of", "csv=p=0"];
+        let out = Command::new("ffprobe").args(basics).args(arguments).arg(path).output();
         let out = out.expect("ffprobe is installed");
         assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8_lossy(&out.stdout).into_owned()

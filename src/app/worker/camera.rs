@@ -25,6 +25,7 @@ use crate::detect::{Mailbox, Put};
 use crate::ingest::decode::decode_nearest;
 use crate::ingest::receive::Endpoint;
 use crate::privacy::Masks;
+use crate::record::audio::Listen;
 use crate::record::recorder::{Recorder, Settings};
 use crate::rules::IdSource;
 use crate::rules::schedule::Schedule;
@@ -112,7 +113,7 @@ impl CameraRuntime {
         threads.push(shared.pulse.thread(&format!("decode {id}"), &id, decode)?);
 
         let health = Arc::new(Health::new(id.clone(), shared.outbound.clone()));
-        let recorder = recorder(&id, record.as_ref().unwrap_or(&detect), record.is_some(), &recording, shared);
+        let recorder = recorder(&assignment, record.as_ref().unwrap_or(&detect), &recording, shared);
         let told = health.clone();
         threads.push(thread(&format!("record {id}"), move || recorder.run(|fault| told.recording(fault)))?);
         let mut receive = |role: StreamRole, settings: &StreamSettings, stream: &Arc<Stream>| -> Result<()> {
@@ -212,24 +213,27 @@ fn hours(assignment: &CameraAssignment, site: &SiteSettings) -> Option<Schedule>
 }
 
 fn recorder(
-    id: &CameraId,
+    assignment: &CameraAssignment,
     stream: &Arc<Stream>,
-    of_record: bool,
     control: &Arc<RecordControl>,
     shared: &Shared,
 ) -> RecordLoop {
+    let id = &assignment.id;
     let settings = Settings {
         camera: id.clone(),
-        stream: if of_record { StreamRole::Record } else { StreamRole::Detect },
+        stream: if assignment.record.is_some() { StreamRole::Record } else { StreamRole::Detect },
         dir: shared.record.dir.clone(),
         segment: Duration::from_secs(shared.record.segment_seconds.into()),
         // The other half is for events.
         min_free_bytes: shared.record.disk_floor_bytes / 2,
         boot_id: shared.boot_id.clone(),
     };
+    let wanted = assignment.record.as_ref().unwrap_or(&assignment.detect).audio;
+    let heard = stream.clone();
+    let listen: Listen = Box::new(move |connection, from, to| heard.audio.between(connection, from, to));
     RecordLoop {
         camera: id.clone(),
-        recorder: Recorder::new(settings, shared.clock.now()),
+        recorder: Recorder::new(settings, shared.clock.now()).with_audio(wanted.then_some(listen)),
         stream: stream.clone(),
         control: control.clone(),
         clock: shared.clock.clone(),
@@ -265,6 +269,7 @@ fn supervisor(
         stream: stream.clone(),
         clock: shared.clock.clone(),
         decoded: role == StreamRole::Detect,
+        audio: settings.audio,
         seed,
     }
 }

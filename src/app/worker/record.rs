@@ -126,6 +126,8 @@ impl RecordLoop {
             cursor = Some(from);
             match self.stream.ring.read(from, TICK) {
                 Read::Unit { unit, missed } => {
+                    // A segment may end with this picture: what was heard before it is to be in it.
+                    self.stream.audio.wait_for(&unit, self.clock.now());
                     let over = self.control.look(unit.arrived.mono).is_none_or(|(_, w)| w == Want::Nothing);
                     if over && unit.keyframe {
                         self.recorder.finish(Some(unit.arrived));

@@ -12,6 +12,8 @@ use super::pulse;
 use crate::base::types::{AccessUnit, CameraState, Codec, FaultKind, Frame, StreamParams};
 use crate::base::{Clock, Stamp};
 use crate::config::StreamUrl;
+use crate::ingest::audio::OnAudio;
+use crate::ingest::audio_ring::AudioRing;
 use crate::ingest::decode::Decoder;
 use crate::ingest::gate::Gate;
 use crate::ingest::health::{Action, Fault, Input, StreamHealth};
@@ -26,6 +28,8 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 /// What a stream's threads share.
 pub struct Stream {
     pub ring: SharedRing,
+    /// Its sound; empty where that is not wanted.
+    pub audio: AudioRing,
     /// Access units received.
     pub units: AtomicU64,
     /// Frames decoded.
@@ -51,6 +55,7 @@ impl Stream {
     pub fn new(ring_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             ring: SharedRing::new(ring_bytes),
+            audio: AudioRing::default(),
             units: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
@@ -68,6 +73,7 @@ impl Stream {
         self.stopping.store(true, Ordering::Relaxed);
         drop(decoded);
         self.ring.close();
+        self.audio.close();
         self.decoded.1.notify_all();
     }
 
@@ -129,6 +135,8 @@ pub struct Supervisor {
     pub clock: Arc<dyn Clock>,
     /// Whether a frame has to come of it; the access units of a stream that is not decoded are pictures enough.
     pub decoded: bool,
+    /// Whether its sound is received.
+    pub audio: bool,
     /// Spreads the retries of cameras that failed together.
     pub seed: u64,
 }
@@ -142,6 +150,7 @@ impl Supervisor {
         let (mut packets, mut frames) = (0, 0);
         let mut meter = RateMeter::default();
         let mut reported = Duration::ZERO;
+        let mut sound = Sound { wanted: self.audio, ..Sound::default() };
         while !self.stream.stopping.load(Ordering::Relaxed) {
             pulse::beat();
             let mut inputs = self.wait(connection.as_ref());
@@ -168,6 +177,7 @@ impl Supervisor {
                 inputs.insert(0, Input::Packet);
             }
             (packets, frames) = (seen, pictures);
+            sound.look(&self.name, connection.as_ref());
             let now = self.clock.now();
             meter.note(units, now.mono);
             let mut changed = false;
@@ -175,7 +185,7 @@ impl Supervisor {
             while let Some(input) = queue.pop_front() {
                 for action in health.step(input, now.mono) {
                     changed |= action == Action::Report;
-                    queue.extend(self.perform(action, &mut connection, &mut probing));
+                    queue.extend(self.perform(action, &mut connection, &mut probing, &mut sound));
                 }
             }
             self.stream.reconnects.store(health.reconnects(), Ordering::Relaxed);
@@ -203,12 +213,16 @@ impl Supervisor {
         action: Action,
         connection: &mut Option<Connection>,
         probing: &mut Option<Receiver<bool>>,
+        sound: &mut Sound,
     ) -> Option<Input> {
         match action {
             Action::Connect => {
                 self.stream.ring.discontinue();
-                let stream = self.stream.clone();
-                match Connection::open(&self.endpoint, self.clock.clone(), move |unit| stream.receive(unit)) {
+                let (stream, heard) = (self.stream.clone(), self.stream.clone());
+                let on_audio: OnAudio = Box::new(move |unit| heard.audio.push(unit));
+                let on_audio = sound.ask().then_some(on_audio);
+                let on_unit = move |unit| stream.receive(unit);
+                match Connection::open_with(&self.endpoint, self.clock.clone(), on_unit, on_audio) {
                     Ok(opened) => *connection = Some(opened),
                     Err(e) => {
                         tracing::warn!(camera = self.name, "{e}");
@@ -218,6 +232,7 @@ impl Supervisor {
                 None
             }
             Action::Disconnect => {
+                sound.over(connection.as_ref());
                 retire(&self.name, connection.take());
                 None
             }
@@ -261,6 +276,41 @@ impl Supervisor {
             height: last.params.as_ref().map_or(0, |p| p.height),
             fps,
             last_frame: last.frame,
+        }
+    }
+}
+
+/// Whether a stream's sound is asked for, and what was said of it.
+#[derive(Default)]
+struct Sound {
+    wanted: bool,
+    /// The connection before asked for it and no picture came: the next one does without. Sound is not worth a picture.
+    spared: bool,
+    told: Option<String>,
+}
+
+impl Sound {
+    fn ask(&self) -> bool {
+        self.wanted && !self.spared
+    }
+
+    fn over(&mut self, connection: Option<&Connection>) {
+        self.spared = connection.is_some_and(|c| c.asked_for_audio() && c.packets() == 0);
+    }
+
+    /// Says once why there is none.
+    fn look(&mut self, name: &str, connection: Option<&Connection>) {
+        let Some(connection) = connection.filter(|c| self.wanted && c.packets() > 0) else { return };
+        let why = match connection.audio_failure() {
+            Some(why) => why,
+            None if connection.asked_for_audio() => return,
+            None if self.spared => "sends no video when it is asked for its sound, too".to_owned(),
+            None if self.told.is_none() => "announces no sound".to_owned(),
+            None => return,
+        };
+        if self.told.as_ref() != Some(&why) {
+            tracing::warn!(camera = name, "{why}; it is recorded without sound");
+            self.told = Some(why);
         }
     }
 }

@@ -17,7 +17,7 @@ const PAGE: &str = r#"<!doctype html><video id="v" muted autoplay playsinline sr
 const v = document.getElementById("v");
 const tell = (error) => fetch("told", { method: "POST", body: JSON.stringify({
   error, at: v.currentTime, duration: v.duration || 0, width: v.videoWidth, height: v.videoHeight,
-  frames: v.getVideoPlaybackQuality().totalVideoFrames }) });
+  frames: v.getVideoPlaybackQuality().totalVideoFrames, sound: v.webkitAudioDecodedByteCount || 0 }) });
 v.onended = () => tell("");
 v.onerror = () => tell(v.error.code + " " + v.error.message);
 v.playbackRate = 4;
@@ -33,6 +33,8 @@ pub struct Played {
     pub width: u32,
     pub height: u32,
     pub frames: u32,
+    /// Bytes of sound that it has decoded.
+    pub sound: u64,
 }
 
 struct Browser(Child);

@@ -11,6 +11,7 @@ pub mod rtsp;
 pub mod s3;
 pub mod segments;
 pub mod site;
+pub mod sound;
 pub mod stimulus;
 pub mod torn;
 pub mod trace;

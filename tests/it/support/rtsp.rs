@@ -217,6 +217,12 @@ pub enum Bad {
     GarbageVideo,
     /// Announces a codec that nobody reads.
     OddCodec,
+    /// Plays well, but hangs up on who asks for the sound that it announces.
+    KeepsItsSound,
+    /// Plays well, and sets up the sound that it announces, but never sends any.
+    SilentMicrophone,
+    /// Plays well, but takes leave of its sound now and then, and goes on sending it.
+    LeavesItsSound,
 }
 
 /// A bad camera.
@@ -286,6 +292,9 @@ impl Session {
         while let Some((method, sequence)) = self.request(&mut requests)? {
             let answer = self.answer(&method, &sequence);
             self.stream.write_all(&answer)?;
+            if answer.is_empty() && self.bad == Bad::KeepsItsSound {
+                return Ok(());
+            }
             if method == "PLAY" {
                 self.play()?;
             }
@@ -303,6 +312,7 @@ impl Session {
             match name.as_str() {
                 "cseq" => sequence = line.to_owned(),
                 "authorization" => drop(self.shown.fetch_add(1, Ordering::Relaxed)),
+                _ if method.is_empty() && line.contains("trackID=1") => method = "SETUP of sound".to_owned(),
                 "" if !method.is_empty() => return Ok(Some((method, sequence))),
                 _ if method.is_empty() => method = line.split(' ').next().unwrap_or_default().to_owned(),
                 _ => {}
@@ -332,7 +342,7 @@ impl Session {
             format!("RTSP/1.0 200 OK\r\n{sequence}\r\n{headers}{length}\r\n{body}").into_bytes()
         };
         match (self.bad, method) {
-            (Bad::Silent, _) => Vec::new(),
+            (Bad::Silent, _) | (Bad::KeepsItsSound, "SETUP of sound") => Vec::new(),
             (Bad::Garbage, _) => b"\x00\xff\r\nnot rtsp\r\n\r\n".repeat(200),
             (_, "OPTIONS") => ok("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n", ""),
             (Bad::Status(code), _) => {
@@ -347,6 +357,7 @@ impl Session {
             }
             (_, "DESCRIBE") => ok("Content-Type: application/sdp\r\n", &self.description()),
             (Bad::OtherTransport, "SETUP") => format!("RTSP/1.0 461 No\r\n{sequence}\r\n\r\n").into_bytes(),
+            (_, "SETUP of sound") => ok("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=2-3\r\n", ""),
             (_, "SETUP") => ok("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n", ""),
             _ => ok("Session: 1\r\n", ""),
         }
@@ -358,9 +369,15 @@ impl Session {
             Bad::HugeDescription => "a=x-filler:0123456789012345678901234567890123456789\r\n".repeat(40_000),
             _ => String::new(),
         };
+        let sound = match self.bad {
+            Bad::KeepsItsSound | Bad::SilentMicrophone | Bad::LeavesItsSound => {
+                "m=audio 0 RTP/AVP 8\r\na=control:trackID=1\r\n"
+            }
+            _ => "",
+        };
         format!(
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{filler}m=video 0 RTP/AVP 96\r\n\
-             a=rtpmap:96 {codec}/90000\r\na=control:trackID=0\r\n"
+             a=rtpmap:96 {codec}/90000\r\na=control:trackID=0\r\n{sound}"
         )
     }
 
@@ -385,6 +402,9 @@ impl Session {
                     }
                     sender.picture(&small[number % small.len()], &mut self.stream)?;
                 }
+                Bad::KeepsItsSound | Bad::SilentMicrophone => {
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                }
                 Bad::StepsBack => {
                     if number == 20 {
                         sender.timestamp = sender.timestamp.wrapping_sub(10 * 90_000);
@@ -401,6 +421,10 @@ impl Session {
                         sender.picture(&small[(number * 100 + n) % small.len()], &mut self.stream)?;
                         sender.timestamp = sender.timestamp.wrapping_sub(4500 - 45);
                     }
+                }
+                Bad::LeavesItsSound => {
+                    sender.picture(&small[number % small.len()], &mut self.stream)?;
+                    sender.sound(number, &mut self.stream)?;
                 }
                 Bad::GarbageRtp => {
                     sender.interleaved(&[number as u8 ^ 0x2a; 200], &mut self.stream)?;
@@ -470,6 +494,23 @@ impl Sender {
         packet.extend(self.timestamp.to_be_bytes());
         packet.extend([0; 8]);
         self.framed(1, &packet, to)
+    }
+
+    /// A packet of silence in A-law, and every second a report and a goodbye behind it.
+    fn sound(&self, number: usize, to: &mut TcpStream) -> std::io::Result<()> {
+        let number = number as u16;
+        let mut packet = vec![0x80, 8];
+        packet.extend(number.to_be_bytes());
+        packet.extend((u32::from(number) * 400).to_be_bytes());
+        packet.extend([0, 0, 0, 9]);
+        packet.extend([0xd5; 400]);
+        self.framed(2, &packet, to)?;
+        if number % 20 != 19 {
+            return Ok(());
+        }
+        let mut leave = vec![0x80, 201, 0, 1, 0, 0, 0, 9];
+        leave.extend([0x81, 203, 0, 1, 0, 0, 0, 9]);
+        self.framed(3, &leave, to)
     }
 
     fn interleaved(&self, packet: &[u8], to: &mut TcpStream) -> std::io::Result<()> {

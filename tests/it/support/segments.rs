@@ -111,8 +111,8 @@ impl Recipe {
                 b"moof" => moof = at,
                 b"mdat" => {
                     let (_, init) = init.as_ref().expect("moov comes first");
-                    let samples = init.samples(&bytes[moof..end]).expect("ffmpeg's own");
-                    let ns = |ticks: u64| ticks * 1_000_000_000 / u64::from(init.timescale);
+                    let samples = init.samples(&bytes[moof..end]).expect("ffmpeg's own").video;
+                    let ns = |ticks: u64| ticks * 1_000_000_000 / u64::from(init.video.timescale);
                     let wall_ms = self.start_ms + (ns(ticks) / 1_000_000) as i64;
                     fragments.push(Fragment {
                         offset: moof as u64,
