@@ -303,7 +303,7 @@ pub fn fault(doing: &str, error: rusqlite::Error) -> Error {
     let kind = match error.sqlite_error_code() {
         Some(Code::DiskFull) => ErrorKind::Exhausted,
         Some(Code::DatabaseCorrupt | Code::NotADatabase) => ErrorKind::Corrupt,
-        Some(Code::DatabaseBusy | Code::DatabaseLocked) => ErrorKind::Timeout,
+        Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::OperationInterrupted) => ErrorKind::Timeout,
         Some(Code::SystemIoFailure | Code::CannotOpen | Code::ReadOnly | Code::PermissionDenied) => ErrorKind::Io,
         _ => ErrorKind::Internal,
     };

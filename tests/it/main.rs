@@ -8,6 +8,7 @@ mod backup;
 mod broker;
 mod camera;
 mod centre;
+mod centre_query;
 mod chaos;
 mod clip;
 mod clock;

@@ -1,8 +1,9 @@
-//! The node's schema: however a database got to this version, it is the same.
+//! Schemas: however a database got to this version, it is the same; and long lists are read along an index.
 
 use std::time::Duration;
 
 use wardwatch::base::ErrorKind;
+use wardwatch::centre::store::STATEMENTS;
 use wardwatch::store::{SCHEMA, sqlite};
 
 use crate::support::wait::until;
@@ -77,4 +78,22 @@ fn a_database_that_is_in_use_for_a_moment_is_waited_for_and_one_that_stays_so_is
     until("it stands before the lock", Duration::from_secs(10), || opened() > before || second.is_finished());
     drop(first);
     second.join().expect("it ends").expect("it opens");
+}
+
+#[test]
+fn lists_of_events_are_read_along_an_index_and_never_sorted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("centre.db");
+    let opened = sqlite::open(&path, wardwatch::centre::store::sqlite::SCHEMA, 0).expect("opens");
+    for (name, sql) in STATEMENTS.iter().filter(|(name, _)| *name != "facets") {
+        let mut statement = opened.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("prepares");
+        let mut rows = statement.raw_query();
+        let mut plan = String::new();
+        while let Some(row) = rows.next().expect("explains") {
+            plan += &row.get::<_, String>(3).expect("text");
+            plan.push('\n');
+        }
+        assert!(plan.contains("SEARCH event USING"), "{name}: {plan}");
+        assert!(!plan.contains("SCAN event") && !plan.contains("TEMP B-TREE"), "{name}: {plan}");
+    }
 }

@@ -6,6 +6,8 @@ pub mod backup;
 mod command;
 mod files;
 mod link;
+pub mod query;
+mod read;
 pub mod sqlite;
 
 use std::future::Future;
@@ -22,6 +24,8 @@ use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerStatus};
 
+pub use query::EventStore;
+pub use read::{Reader, STATEMENTS, SqliteEvents};
 pub use sqlite::SqliteStore;
 
 /// A checked message of a node.

@@ -18,10 +18,27 @@ CREATE TABLE event (
   snapshot TEXT,                        -- SHA-256; the picture itself may come later
   first_committed_ms INTEGER NOT NULL,
   committed_ms INTEGER NOT NULL,
+  facet INTEGER NOT NULL DEFAULT 0,     -- its row in `facet`
   PRIMARY KEY (node, id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX event_started ON event (started_ms);
-CREATE INDEX event_camera ON event (node, camera, started_ms);
+-- Lists go from the newest to the oldest along one of these; (started_ms, node, id) is a page's cursor.
+CREATE INDEX event_started ON event (started_ms, node, id);
+CREATE INDEX event_facet ON event (facet, started_ms, node, id);
+
+-- Every combination of what events are searched by: some thousands, however many events there are. A search picks
+-- facets first and reads the events of those only, so a rare combination costs no more than a frequent one.
+CREATE TABLE facet (
+  id INTEGER PRIMARY KEY,
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  rule TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  label TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  newest_ms INTEGER NOT NULL,           -- no event of it began later
+  UNIQUE (node, camera, rule, kind, severity, label, phase)
+) STRICT;
 
 -- Every revision as it was published, byte for byte.
 CREATE TABLE revision (

@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
 use super::files::Files;
+use super::read::{self, Reader, Readers, SqliteEvents};
 use super::{Asked, CommandStore, Pending, command};
 use super::{CentreStore, EventTimes, Item, LinkStore, Outcome, StoredCamera, StoredEvent, StoredNode, link};
 use crate::base::types::{CameraId, Phase, Severity};
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::store::sqlite::{self as shared, Schema, durable, fault};
 use crate::store::thread;
 use crate::wire::command::Command;
@@ -31,6 +33,7 @@ const READ: &str = "cannot read the centre's database";
 #[derive(Clone)]
 pub struct SqliteStore {
     handle: thread::Handle<Database>,
+    readers: Arc<Readers>,
 }
 
 /// The loop that does the work; `app` runs it on a thread of its own.
@@ -41,6 +44,7 @@ pub struct Database {
     path: PathBuf,
     connection: Connection,
     files: Files,
+    readers: Arc<Readers>,
     /// To be opened anew before anything else is done with it.
     broken: bool,
     _lock: std::fs::File,
@@ -58,7 +62,8 @@ impl thread::Database for Database {
     fn ready(&mut self) -> Result<()> {
         if self.broken {
             tracing::error!(path = %self.path.display(), "the disk failed: the database is opened anew and checked");
-            shared::reopen(&self.path, SCHEMA, &mut self.connection)?;
+            let Self { path, connection, readers, .. } = self;
+            readers.without(|| shared::reopen(path, SCHEMA, connection))?;
             self.broken = false;
         }
         Ok(())
@@ -83,9 +88,23 @@ impl SqliteStore {
         let path = directory.join("centre.db");
         let opened = shared::open(&path, SCHEMA, now_ms)?;
         let files = Files::new(directory.join("snapshots"))?;
-        let database = Database { path, connection: opened.connection, files, broken: false, _lock: opened.lock };
+        let readers = Arc::new(Readers::new(path.clone(), files.clone()));
+        let database = Database {
+            path,
+            connection: opened.connection,
+            files,
+            readers: readers.clone(),
+            broken: false,
+            _lock: opened.lock,
+        };
         let (handle, writer) = thread::pair(database);
-        Ok((Self { handle }, writer, opened.quarantined))
+        Ok((Self { handle, readers }, writer, opened.quarantined))
+    }
+
+    /// The side for reading, with the loops that serve it: `app` runs each on a thread of its own, as many as questions
+    /// shall be answered at the same time. They end with the last handle. No question takes longer than `limit`.
+    pub fn reading(&self, threads: usize, limit: Duration, clock: Arc<dyn Clock>) -> (SqliteEvents, Vec<Reader>) {
+        read::start(&self.readers, threads, limit, &clock)
     }
 
     /// Whether the thread answers and could commit. Errors: `Timeout` when something else keeps the database locked.
@@ -115,16 +134,11 @@ impl CentreStore for SqliteStore {
     }
 
     async fn nodes(&self) -> Result<Vec<StoredNode>> {
-        let sql = "SELECT name, state, version, boot_id, since FROM node ORDER BY name";
-        self.handle.call(move |db| db.list(sql, [], |_, r| stored_node(r))).await
+        self.handle.call(|db| db.list(NODES, [], |_, r| stored_node(r))).await
     }
 
     async fn cameras(&self) -> Result<Vec<StoredCamera>> {
-        let sql = "SELECT c.node, c.name, c.json,
-                     EXISTS (SELECT 1 FROM node n
-                             WHERE n.name = c.node AND n.state = 'online' AND n.boot_id = c.boot_id)
-                   FROM camera c ORDER BY c.node, c.name";
-        self.handle.call(move |db| db.list(sql, [], |_, r| stored_camera(r))).await
+        self.handle.call(|db| db.list(CAMERAS, [], |_, r| stored_camera(r))).await
     }
 
     async fn snapshot(&self, sha256: String) -> Result<Option<PathBuf>> {
@@ -184,6 +198,12 @@ impl CommandStore for SqliteStore {
 const EVENT: &str = "SELECT e.node, r.json, e.snapshot, e.first_committed_ms, e.committed_ms
   FROM event e JOIN revision r ON r.node = e.node AND r.id = e.id AND r.revision = e.revision";
 
+pub(super) const NODES: &str = "SELECT name, state, version, boot_id, since FROM node ORDER BY name";
+
+pub(super) const CAMERAS: &str = "SELECT c.node, c.name, c.json,
+    EXISTS (SELECT 1 FROM node n WHERE n.name = c.node AND n.state = 'online' AND n.boot_id = c.boot_id)
+  FROM camera c ORDER BY c.node, c.name";
+
 impl Database {
     fn commit(&mut self, batch: &[Item], now_ms: i64) -> Result<Vec<Outcome>> {
         // Files first: a row without its file would be a lie, a file without its row is merely repeated.
@@ -223,11 +243,11 @@ impl Database {
     }
 }
 
-fn column<T: rusqlite::types::FromSql>(r: &Row<'_>, index: usize) -> Result<T> {
+pub(super) fn column<T: rusqlite::types::FromSql>(r: &Row<'_>, index: usize) -> Result<T> {
     r.get(index).map_err(|e| fault(READ, e))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|e| Error::new(ErrorKind::Corrupt, "a stored document cannot be read").source(e))
 }
 
@@ -236,7 +256,7 @@ fn text(value: &impl Serialize) -> Result<String> {
         .map_err(|e| Error::new(ErrorKind::Internal, "a document cannot be written as JSON").source(e))
 }
 
-fn present(connection: &Connection, files: &Files, sha256: Option<&str>) -> Result<Option<PathBuf>> {
+pub(super) fn present(connection: &Connection, files: &Files, sha256: Option<&str>) -> Result<Option<PathBuf>> {
     let Some(sha256) = sha256 else { return Ok(None) };
     connection
         .prepare_cached("SELECT 1 FROM snapshot WHERE sha256 = ?1")
@@ -246,14 +266,14 @@ fn present(connection: &Connection, files: &Files, sha256: Option<&str>) -> Resu
         .map_err(|e| fault(READ, e))
 }
 
-fn stored_node(r: &Row<'_>) -> Result<StoredNode> {
+pub(super) fn stored_node(r: &Row<'_>) -> Result<StoredNode> {
     let state: String = column(r, 1)?;
     let state = parse::<PeerState>(&format!("\"{state}\""))?;
     let status = PeerStatus { state, version: column(r, 2)?, boot_id: column(r, 3)?, since: column(r, 4)? };
     Ok(StoredNode { node: column(r, 0)?, status })
 }
 
-fn stored_camera(r: &Row<'_>) -> Result<StoredCamera> {
+pub(super) fn stored_camera(r: &Row<'_>) -> Result<StoredCamera> {
     let json: String = column(r, 2)?;
     Ok(StoredCamera { node: column(r, 0)?, camera: column(r, 1)?, status: parse(&json)?, current: column(r, 3)? })
 }
@@ -300,6 +320,31 @@ fn commit_event(
     Ok(Outcome::Event { newest, snapshot: present(tx, files, sha256)? })
 }
 
+/// The facet that `event` belongs to, made when it is the first of its kind. That of a revision that comes late may stay
+/// empty, which costs a search nothing to speak of.
+fn facet(tx: &Transaction<'_>, node: &str, event: &Event, started_ms: i64) -> rusqlite::Result<i64> {
+    tx.prepare_cached(
+        "INSERT INTO facet (node, camera, rule, kind, severity, label, phase, newest_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (node, camera, rule, kind, severity, label, phase)
+           DO UPDATE SET newest_ms = MAX(newest_ms, excluded.newest_ms)
+         RETURNING id",
+    )?
+    .query_row(
+        params![
+            node,
+            event.camera.as_deref().unwrap_or_default(),
+            event.rule,
+            event.kind,
+            Severity::from(event.severity).as_str(),
+            event.label.as_deref().unwrap_or_default(),
+            Phase::from(event.phase).as_str(),
+            started_ms,
+        ],
+        |r| r.get(0),
+    )
+}
+
 /// Makes `event` the one that is shown unless a newer revision came before.
 fn apply_newest(
     tx: &Transaction<'_>,
@@ -312,12 +357,13 @@ fn apply_newest(
     let changed = tx
         .prepare_cached(
             "INSERT INTO event (node, id, camera, revision, phase, severity, kind, rule, label, started_ms, updated_ms,
-               ended_ms, snapshot, first_committed_ms, committed_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)
+               ended_ms, snapshot, first_committed_ms, committed_ms, facet)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15)
              ON CONFLICT (node, id) DO UPDATE SET camera = excluded.camera, revision = excluded.revision,
                phase = excluded.phase, severity = excluded.severity, kind = excluded.kind, rule = excluded.rule,
                label = excluded.label, started_ms = excluded.started_ms, updated_ms = excluded.updated_ms,
-               ended_ms = excluded.ended_ms, snapshot = excluded.snapshot, committed_ms = excluded.committed_ms
+               ended_ms = excluded.ended_ms, snapshot = excluded.snapshot, committed_ms = excluded.committed_ms,
+               facet = excluded.facet
              WHERE excluded.revision > event.revision",
         )?
         .execute(params![
@@ -335,6 +381,7 @@ fn apply_newest(
             times.ended_ms,
             sha256,
             now_ms,
+            facet(tx, node, event, times.started_ms)?,
         ])?;
     Ok(changed > 0)
 }

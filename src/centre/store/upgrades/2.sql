@@ -1,4 +1,4 @@
--- Version 1 to 2: enrolled nodes, clips, commands and holds. Frozen; what the tables mean stands in schema.sql.
+-- Version 1 to 2: enrolled nodes, clips, commands and holds; events by facets. Frozen; what the tables mean stands in schema.sql.
 
 CREATE TABLE enrolment (
   node TEXT PRIMARY KEY,
@@ -58,3 +58,28 @@ CREATE TABLE hold (
   state TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hold_camera ON hold (node, camera, from_ms);
+
+CREATE TABLE facet (
+  id INTEGER PRIMARY KEY,
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  rule TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  label TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  newest_ms INTEGER NOT NULL,
+  UNIQUE (node, camera, rule, kind, severity, label, phase)
+) STRICT;
+INSERT INTO facet (node, camera, rule, kind, severity, label, phase, newest_ms)
+  SELECT node, camera, rule, kind, severity, label, phase, MAX(started_ms) FROM event
+  GROUP BY node, camera, rule, kind, severity, label, phase;
+ALTER TABLE event ADD COLUMN facet INTEGER NOT NULL DEFAULT 0;
+UPDATE event SET facet = (
+  SELECT f.id FROM facet f
+  WHERE f.node = event.node AND f.camera = event.camera AND f.rule = event.rule AND f.kind = event.kind
+    AND f.severity = event.severity AND f.label = event.label AND f.phase = event.phase);
+DROP INDEX event_started;
+DROP INDEX event_camera;
+CREATE INDEX event_started ON event (started_ms, node, id);
+CREATE INDEX event_facet ON event (facet, started_ms, node, id);

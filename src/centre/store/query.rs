@@ -1,0 +1,308 @@
+//! What the command centre's page asks of the stored events: the questions, their answers, and the trait that a store
+//! answers by. Pure: it knows no database.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::path::PathBuf;
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::{StoredCamera, StoredNode};
+use crate::base::types::{Phase, Severity, is_name};
+use crate::base::{Error, ErrorKind, Result};
+use crate::wire::event::Event;
+use crate::wire::link::ClipNote;
+use crate::wire::topic::is_event_id;
+
+/// The most events on one page.
+pub const MAX_PAGE: usize = 200;
+/// The longest text that is searched for, in characters.
+pub const MAX_TEXT: usize = 200;
+/// The most values of one filter.
+pub const MAX_VALUES: usize = 1000;
+/// Counting ends here.
+pub const MAX_COUNT: u64 = 10_000;
+/// The newest revisions that an event's history names.
+pub const MAX_HISTORY: usize = 1000;
+
+/// Which events are wanted. Filters join by "and", the values of one by "or"; an empty one wants everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Begun at or after this, UTC milliseconds.
+    pub from_ms: Option<i64>,
+    /// Begun before this, UTC milliseconds.
+    pub to_ms: Option<i64>,
+    /// Node and camera; an empty camera: the node itself. `None`: all. An empty list wants nothing, so that whoever may
+    /// see no camera sees none.
+    pub cameras: Option<Vec<(String, String)>>,
+    pub rules: Vec<String>,
+    pub kinds: Vec<String>,
+    pub severities: Vec<Severity>,
+    pub labels: Vec<String>,
+    pub phases: Vec<Phase>,
+    /// Each word of it must be in the node's, camera's or rule's name, the kind or the label; see [`fold`].
+    pub text: String,
+    /// Events on the page, 1 to [`MAX_PAGE`].
+    pub limit: usize,
+    /// [`Page::next`] of the page before.
+    pub after: Option<String>,
+}
+
+impl Default for EventQuery {
+    fn default() -> Self {
+        Self {
+            from_ms: None,
+            to_ms: None,
+            cameras: None,
+            rules: Vec::new(),
+            kinds: Vec::new(),
+            severities: Vec::new(),
+            labels: Vec::new(),
+            phases: Vec::new(),
+            text: String::new(),
+            limit: 50,
+            after: None,
+        }
+    }
+}
+
+/// Some of what was asked for, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Where the next page begins; opaque. `None`: this is the last.
+    pub next: Option<String>,
+}
+
+/// An event in a list, by its newest revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSummary {
+    pub node: String,
+    pub id: String,
+    /// `None`: the node itself.
+    pub camera: Option<String>,
+    pub revision: u32,
+    pub phase: Phase,
+    pub severity: Severity,
+    pub kind: String,
+    pub rule: String,
+    pub label: Option<String>,
+    /// UTC milliseconds, as all times here.
+    pub started_ms: i64,
+    pub updated_ms: i64,
+    pub ended_ms: Option<i64>,
+    /// SHA-256 of its picture.
+    pub snapshot: Option<String>,
+    /// The picture came.
+    pub has_snapshot: bool,
+    /// A clip of it was delivered.
+    pub has_clip: bool,
+    pub first_committed_ms: i64,
+    pub committed_ms: i64,
+}
+
+/// One event with all that is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventDetail {
+    pub summary: EventSummary,
+    /// The newest revision.
+    pub event: Event,
+    /// Pictures that came with it, in the order they came.
+    pub snapshots: Vec<EventSnapshot>,
+    /// Clips that were delivered, in the order they came.
+    pub clips: Vec<ClipNote>,
+    /// The newest [`MAX_HISTORY`] revisions, by number.
+    pub history: Vec<Revision>,
+}
+
+/// A picture of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSnapshot {
+    pub sha256: String,
+    pub bytes: u64,
+    pub committed_ms: i64,
+    /// `None`: its file is gone, as after a restore.
+    pub path: Option<PathBuf>,
+}
+
+/// One revision that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    pub revision: u32,
+    pub seq: u64,
+    pub boot_id: String,
+    pub committed_ms: i64,
+}
+
+/// How many events there are. A number that reached [`MAX_COUNT`] means "that many or more".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub alerts: u64,
+    pub notices: u64,
+}
+
+/// Reading for the page and the API. It neither waits for what is being committed nor holds it up, and no question takes
+/// longer than a limit that the store was given.
+pub trait EventStore: Clone + Send + Sync + 'static {
+    /// One page of events by when they began, newest first. Events that are committed meanwhile make no event come twice
+    /// or be skipped on the pages that follow.
+    ///
+    /// Errors: `Invalid` when the query is not sound, `Timeout` when it takes too long, `Unavailable` when too many wait.
+    fn events(&self, query: EventQuery) -> impl Future<Output = Result<Page<EventSummary>>> + Send;
+
+    /// How many events there are by severity; `limit` and `after` count for nothing. Errors as above.
+    fn counts(&self, query: EventQuery) -> impl Future<Output = Result<Counts>> + Send;
+
+    /// One event.
+    fn event(&self, node: String, id: String) -> impl Future<Output = Result<Option<EventDetail>>> + Send;
+
+    /// All nodes.
+    fn nodes(&self) -> impl Future<Output = Result<Vec<StoredNode>>> + Send;
+
+    /// All cameras.
+    fn cameras(&self) -> impl Future<Output = Result<Vec<StoredCamera>>> + Send;
+}
+
+/// `text` as it is compared: without case and diacritics, đ as d. Vietnamese may be written composed or not.
+pub fn fold(text: &str) -> String {
+    let bare = text.nfd().filter(|c| !unicode_normalization::char::is_combining_mark(*c));
+    bare.flat_map(char::to_lowercase).map(|c| if c == 'đ' { 'd' } else { c }).collect()
+}
+
+/// Where a page ends: start, node and id of its last event. Ordered as the events are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cursor {
+    pub(super) started_ms: i64,
+    pub(super) node: String,
+    pub(super) id: String,
+}
+
+impl Cursor {
+    /// The opaque form.
+    pub(super) fn encode(&self) -> String {
+        hex::encode(format!("1 {} {} {}", self.started_ms, self.node, self.id))
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let bytes = (text.len() <= 512).then(|| hex::decode(text).ok()).flatten()?;
+        let plain = String::from_utf8(bytes).ok()?;
+        let parts: Vec<&str> = plain.split(' ').collect();
+        let &["1", started, node, id] = parts.as_slice() else { return None };
+        let sound = is_name(node) && is_event_id(id);
+        let cursor = Self { started_ms: started.parse().ok()?, node: node.into(), id: id.into() };
+        // One text for one cursor.
+        (sound && cursor.encode() == text).then_some(cursor)
+    }
+}
+
+/// A combination that events have, as the store knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Facet {
+    pub(super) id: i64,
+    pub(super) node: String,
+    pub(super) camera: String,
+    pub(super) rule: String,
+    pub(super) kind: String,
+    pub(super) severity: Severity,
+    pub(super) label: String,
+    pub(super) phase: Phase,
+    /// No event of it began later.
+    pub(super) newest_ms: i64,
+}
+
+/// A checked [`EventQuery`], ready to be asked.
+pub(super) struct Wanted {
+    pub(super) from_ms: i64,
+    /// Exclusive.
+    pub(super) to_ms: i64,
+    /// Events before this one in order only.
+    pub(super) before: Cursor,
+    pub(super) limit: usize,
+    cameras: Option<HashSet<(String, String)>>,
+    rules: Vec<String>,
+    kinds: Vec<String>,
+    severities: Vec<Severity>,
+    labels: Vec<String>,
+    phases: Vec<Phase>,
+    words: Vec<String>,
+}
+
+impl Wanted {
+    /// Checks `query`.
+    ///
+    /// # Errors
+    /// `Invalid` says what is wrong with it.
+    pub(super) fn new(query: EventQuery) -> Result<Self> {
+        let invalid = |text: String| Error::new(ErrorKind::Invalid, text);
+        if !(1..=MAX_PAGE).contains(&query.limit) {
+            return Err(invalid(format!("a page has 1 to {MAX_PAGE} events")));
+        }
+        let lists = [query.rules.len(), query.kinds.len(), query.labels.len()];
+        let most = lists.into_iter().chain(query.cameras.as_ref().map(Vec::len)).max();
+        if most.is_some_and(|n| n > MAX_VALUES) {
+            return Err(invalid(format!("a filter has at most {MAX_VALUES} values")));
+        }
+        if query.text.chars().nth(MAX_TEXT).is_some() {
+            return Err(invalid(format!("a text to search for has at most {MAX_TEXT} characters")));
+        }
+        let (from_ms, to_ms) = (query.from_ms.unwrap_or(i64::MIN), query.to_ms.unwrap_or(i64::MAX));
+        if from_ms > to_ms {
+            return Err(invalid("the span of time ends before it begins".into()));
+        }
+        let after = query.after.as_deref().map(|text| {
+            let hint = "pass on what the page before gave, or leave it out to begin at the newest";
+            Cursor::decode(text).ok_or_else(|| invalid("the cursor is none of ours".into()).hint(hint))
+        });
+        // No event's node is empty, so this is just before everything that begins at `to_ms`.
+        let end = Cursor { started_ms: to_ms, node: String::new(), id: String::new() };
+        Ok(Self {
+            from_ms,
+            to_ms,
+            before: after.transpose()?.map_or_else(|| end.clone(), |after| after.min(end.clone())),
+            limit: query.limit,
+            cameras: query.cameras.map(|c| c.into_iter().collect()),
+            rules: query.rules,
+            kinds: query.kinds,
+            severities: query.severities,
+            labels: query.labels,
+            phases: query.phases,
+            words: fold(&query.text).split_whitespace().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Whether it asks for nothing but a time.
+    pub(super) fn is_plain(&self) -> bool {
+        self.cameras.is_none()
+            && self.rules.is_empty()
+            && self.kinds.is_empty()
+            && self.severities.is_empty()
+            && self.labels.is_empty()
+            && self.phases.is_empty()
+            && self.words.is_empty()
+    }
+
+    /// Whether events of `facet` are asked for.
+    pub(super) fn takes(&self, facet: &Facet) -> bool {
+        fn one<T: PartialEq>(values: &[T], value: &T) -> bool {
+            values.is_empty() || values.contains(value)
+        }
+        let camera = |c: &HashSet<_>| c.contains(&(facet.node.clone(), facet.camera.clone()));
+        one(&self.severities, &facet.severity)
+            && one(&self.phases, &facet.phase)
+            && one(&self.rules, &facet.rule)
+            && one(&self.kinds, &facet.kind)
+            && one(&self.labels, &facet.label)
+            && self.cameras.as_ref().is_none_or(camera)
+            && self.has_words(facet)
+    }
+
+    fn has_words(&self, facet: &Facet) -> bool {
+        if self.words.is_empty() {
+            return true;
+        }
+        // A line break is white space and so in no word: none reaches from one name into the next.
+        let Facet { node, camera, rule, kind, label, .. } = facet;
+        let names = fold(&[node.as_str(), camera, rule, kind, label].join("\n"));
+        self.words.iter().all(|word| names.contains(word.as_str()))
+    }
+}

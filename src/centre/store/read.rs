@@ -1,0 +1,397 @@
+//! Questions to the centre's SQLite database, on connections of their own that can only read: they neither wait for the
+//! writer nor hold it up. It starts no thread: `app` runs each [`Reader`] on one.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::files::Files;
+use super::query::{
+    Counts, Cursor, EventDetail, EventQuery, EventSnapshot, EventStore, EventSummary, Facet, MAX_COUNT, MAX_HISTORY,
+    Page, Revision, Wanted,
+};
+use super::sqlite::{CAMERAS, NODES, SCHEMA, column, parse, present, stored_camera, stored_node};
+use super::{StoredCamera, StoredNode, link};
+use crate::base::types::Severity;
+use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::store::sqlite::{fault, open_to_read, suspect};
+
+const DOING: &str = "cannot answer from the centre's database";
+/// Questions that may wait; one more is refused.
+const QUEUE: usize = 64;
+/// Steps of SQLite's machine between two looks at the clock: some 50 µs.
+const STEPS: i32 = 1000;
+
+/// All reading connections of one database.
+pub(super) struct Readers {
+    path: PathBuf,
+    files: Files,
+    slots: Mutex<Vec<Slot>>,
+}
+
+/// A reader's connection: opened when it is needed, let go of after every fault.
+type Slot = Arc<Mutex<Option<Connection>>>;
+type Job = Box<dyn FnOnce(&Reader) + Send>;
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, files: Files) -> Self {
+        Self { path, files, slots: Mutex::default() }
+    }
+
+    /// Runs `work` while nobody reads and no reading connection is open. A database that is opened anew after a fault
+    /// must not find the memory of the log that its readers share.
+    pub(super) fn without<T>(&self, work: impl FnOnce() -> T) -> T {
+        let slots = lock(&self.slots);
+        let mut closed: Vec<_> = slots.iter().map(|slot| lock(slot)).collect();
+        closed.iter_mut().for_each(|slot| **slot = None);
+        work()
+    }
+}
+
+/// Asks the readers. The last one that goes ends them.
+#[derive(Clone)]
+pub struct SqliteEvents {
+    jobs: mpsc::Sender<Job>,
+    limit: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+/// One reader's loop.
+#[must_use = "nothing is answered until Reader::run runs on a thread"]
+pub struct Reader {
+    readers: Arc<Readers>,
+    slot: Slot,
+    jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
+    clock: Arc<dyn Clock>,
+    /// When the question at hand is given up, in microseconds of the monotonic clock.
+    deadline: Arc<AtomicU64>,
+}
+
+/// See [`super::SqliteStore::reading`].
+pub(super) fn start(
+    readers: &Arc<Readers>,
+    threads: usize,
+    limit: Duration,
+    clock: &Arc<dyn Clock>,
+) -> (SqliteEvents, Vec<Reader>) {
+    let (sender, jobs) = mpsc::channel(QUEUE);
+    let jobs = Arc::new(Mutex::new(jobs));
+    let reader = |_| {
+        let slot = Slot::default();
+        lock(&readers.slots).push(slot.clone());
+        let (readers, jobs, clock) = (readers.clone(), jobs.clone(), clock.clone());
+        Reader { readers, slot, jobs, clock, deadline: Arc::default() }
+    };
+    let started = (0..threads.max(1)).map(reader).collect();
+    (SqliteEvents { jobs: sender, limit, clock: clock.clone() }, started)
+}
+
+impl Reader {
+    /// Answers until the last handle is dropped. Blocks.
+    pub fn run(self) {
+        loop {
+            let job = lock(&self.jobs).blocking_recv();
+            match job {
+                Some(job) => job(&self),
+                None => break,
+            }
+        }
+        lock(&self.readers.slots).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+    }
+
+    /// Has `work` answer in one read transaction, so that it sees the database as it was at one moment.
+    fn answer<T>(&self, deadline: Duration, work: impl FnOnce(&Connection, &Files) -> Result<T>) -> Result<T> {
+        if self.clock.now().mono > deadline {
+            return Err(Error::new(ErrorKind::Timeout, "the centre's database had no time for this question"));
+        }
+        self.deadline.store(micros(deadline), Ordering::Relaxed);
+        let mut slot = lock(&self.slot);
+        let connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.open()?,
+        };
+        let answer = (|| {
+            let tx = connection.unchecked_transaction().map_err(|e| fault(DOING, e))?;
+            work(&tx, &self.readers.files)
+        })();
+        match answer.as_ref().map_err(Error::kind) {
+            Ok(_) => *slot = Some(connection),
+            Err(ErrorKind::Corrupt) => suspect(&self.readers.path),
+            Err(_) => {}
+        }
+        answer.map_err(|e| match e.kind() {
+            ErrorKind::Timeout => e.hint("ask for a shorter span of time or with fewer filters"),
+            _ => e,
+        })
+    }
+
+    fn open(&self) -> Result<Connection> {
+        let mut connection = open_to_read(&self.readers.path, SCHEMA)?;
+        let (clock, deadline) = (self.clock.clone(), self.deadline.clone());
+        connection
+            .execute_batch("PRAGMA busy_timeout = 1000; PRAGMA cache_size = -8192;")
+            .and_then(|()| {
+                let late = move || micros(clock.now().mono) > deadline.load(Ordering::Relaxed);
+                connection.progress_handler(STEPS, Some(late))
+            })
+            .map_err(|e| fault(DOING, e))?;
+        Ok(connection)
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
+}
+
+// A question that panicked left its connection behind, or none.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SqliteEvents {
+    async fn ask<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Files) -> Result<T> + Send + 'static,
+    {
+        let gone = || Error::new(ErrorKind::Unavailable, "the centre's reading threads have ended");
+        let deadline = self.clock.now().mono + self.limit;
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |reader| {
+            // Nobody waits any more for what a closed page asked.
+            if !answer.is_closed() {
+                answer.send(reader.answer(deadline, work)).ok();
+            }
+        });
+        self.jobs.try_send(job).map_err(|e| match e {
+            mpsc::error::TrySendError::Closed(_) => gone(),
+            mpsc::error::TrySendError::Full(_) => {
+                Error::new(ErrorKind::Unavailable, "too many questions wait for the centre's database")
+            }
+        })?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+impl EventStore for SqliteEvents {
+    async fn events(&self, query: EventQuery) -> Result<Page<EventSummary>> {
+        let wanted = Wanted::new(query)?;
+        self.ask(move |db, _| page(db, &wanted)).await
+    }
+
+    async fn counts(&self, query: EventQuery) -> Result<Counts> {
+        let wanted = Wanted::new(query)?;
+        self.ask(move |db, _| counts(db, &wanted)).await
+    }
+
+    async fn event(&self, node: String, id: String) -> Result<Option<EventDetail>> {
+        self.ask(move |db, files| detail(db, files, &node, &id)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<StoredNode>> {
+        self.ask(|db, _| list(db, NODES, [], stored_node)).await
+    }
+
+    async fn cameras(&self) -> Result<Vec<StoredCamera>> {
+        self.ask(|db, _| list(db, CAMERAS, [], stored_camera)).await
+    }
+}
+
+fn list<T>(
+    db: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+    read: impl Fn(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let failed = |e| fault(DOING, e);
+    let mut statement = db.prepare_cached(sql).map_err(failed)?;
+    let mut rows = statement.query(values).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// The order of every list; `before` as ?2 to ?4.
+macro_rules! keys {
+    ($where:literal) => {
+        concat!(
+            "SELECT started_ms, node, id FROM event WHERE ",
+            $where,
+            " started_ms >= ?1 AND started_ms <= ?2 AND (started_ms, node, id) < (?2, ?3, ?4)
+              ORDER BY started_ms DESC, node DESC, id DESC LIMIT ?5"
+        )
+    };
+}
+
+const KEYS: &str = keys!("");
+const KEYS_OF_FACET: &str = keys!("facet = ?6 AND");
+const FACETS: &str = "SELECT id, node, camera, rule, kind, severity, label, phase, newest_ms FROM facet
+  WHERE newest_ms >= ?1";
+const COUNT: &str = "SELECT COUNT(*) FROM
+  (SELECT 1 FROM event WHERE facet = ?1 AND started_ms >= ?2 AND started_ms < ?3 LIMIT ?4)";
+const SUMMARY: &str = "SELECT node, id, camera, revision, phase, severity, kind, rule, label, started_ms, updated_ms,
+    ended_ms, snapshot, EXISTS (SELECT 1 FROM snapshot s WHERE s.sha256 = event.snapshot),
+    EXISTS (SELECT 1 FROM clip c WHERE c.node = event.node AND c.event = event.id), first_committed_ms, committed_ms
+  FROM event WHERE node = ?1 AND id = ?2";
+
+/// The statements by which pages and counters are read, for whoever looks at their plans.
+pub const STATEMENTS: &[(&str, &str)] = &[
+    ("events by time", KEYS),
+    ("events of a facet", KEYS_OF_FACET),
+    ("facets", FACETS),
+    ("count of a facet", COUNT),
+    ("an event's summary", SUMMARY),
+];
+
+fn page(db: &Connection, wanted: &Wanted) -> Result<Page<EventSummary>> {
+    // One more than the page has: whether there is another page.
+    let want = wanted.limit + 1;
+    let mut keys = if wanted.is_plain() { plain_keys(db, wanted, want)? } else { faceted_keys(db, wanted, want)? };
+    let more = keys.len() > wanted.limit;
+    keys.truncate(wanted.limit);
+    let items: Vec<EventSummary> =
+        keys.iter().filter_map(|key| summary(db, &key.node, &key.id).transpose()).collect::<Result<_>>()?;
+    Ok(Page { items, next: keys.last().filter(|_| more).map(Cursor::encode) })
+}
+
+fn key(r: &Row<'_>) -> Result<Cursor> {
+    Ok(Cursor { started_ms: column(r, 0)?, node: column(r, 1)?, id: column(r, 2)? })
+}
+
+fn plain_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Cursor>> {
+    let Cursor { started_ms, node, id } = &wanted.before;
+    list(db, KEYS, params![wanted.from_ms, started_ms, node, id, want as i64], key)
+}
+
+/// The newest `want` of all wanted facets. What was found raises the floor for the facets that follow, and those with
+/// the newest events come first: most of the others cost one look into the index, or none.
+fn faceted_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Cursor>> {
+    let Cursor { started_ms, node, id } = &wanted.before;
+    let mut best = BTreeSet::new();
+    for facet in facets(db, wanted)? {
+        let full = best.len() >= want;
+        let floor = best.first().filter(|_| full).map_or(wanted.from_ms, |key: &Cursor| key.started_ms);
+        if facet.newest_ms < floor {
+            break;
+        }
+        best.extend(list(db, KEYS_OF_FACET, params![floor, started_ms, node, id, want as i64, facet.id], key)?);
+        while best.len() > want {
+            best.pop_first();
+        }
+    }
+    Ok(best.into_iter().rev().collect())
+}
+
+/// The facets that are wanted, those with the newest events first.
+fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
+    let failed = |e| fault(DOING, e);
+    let mut statement = db.prepare_cached(FACETS).map_err(failed)?;
+    let mut rows = statement.query([wanted.from_ms]).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(r) = rows.next().map_err(failed)? {
+        let facet = Facet {
+            id: column(r, 0)?,
+            node: column(r, 1)?,
+            camera: column(r, 2)?,
+            rule: column(r, 3)?,
+            kind: column(r, 4)?,
+            severity: word(r, 5)?,
+            label: column(r, 6)?,
+            phase: word(r, 7)?,
+            newest_ms: column(r, 8)?,
+        };
+        if wanted.takes(&facet) {
+            found.push(facet);
+        }
+    }
+    found.sort_by_key(|facet| std::cmp::Reverse(facet.newest_ms));
+    Ok(found)
+}
+
+fn counts(db: &Connection, wanted: &Wanted) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for facet in facets(db, wanted)? {
+        let count = match facet.severity {
+            Severity::Alert => &mut counts.alerts,
+            Severity::Notice => &mut counts.notices,
+        };
+        if *count < MAX_COUNT {
+            let values = params![facet.id, wanted.from_ms, wanted.to_ms, MAX_COUNT - *count];
+            *count += db
+                .prepare_cached(COUNT)
+                .and_then(|mut s| s.query_row(values, |r| r.get::<_, u64>(0)))
+                .map_err(|e| fault(DOING, e))?;
+        }
+    }
+    Ok(counts)
+}
+
+fn summary(db: &Connection, node: &str, id: &str) -> Result<Option<EventSummary>> {
+    Ok(list(db, SUMMARY, [node, id], read_summary)?.pop())
+}
+
+fn read_summary(r: &Row<'_>) -> Result<EventSummary> {
+    let named = |text: String| (!text.is_empty()).then_some(text);
+    Ok(EventSummary {
+        node: column(r, 0)?,
+        id: column(r, 1)?,
+        camera: named(column(r, 2)?),
+        revision: column(r, 3)?,
+        phase: word(r, 4)?,
+        severity: word(r, 5)?,
+        kind: column(r, 6)?,
+        rule: column(r, 7)?,
+        label: named(column(r, 8)?),
+        started_ms: column(r, 9)?,
+        updated_ms: column(r, 10)?,
+        ended_ms: column(r, 11)?,
+        snapshot: column(r, 12)?,
+        has_snapshot: column(r, 13)?,
+        has_clip: column(r, 14)?,
+        first_committed_ms: column(r, 15)?,
+        committed_ms: column(r, 16)?,
+    })
+}
+
+/// One of the words that phases and severities are stored as.
+fn word<T: serde::de::DeserializeOwned>(r: &Row<'_>, index: usize) -> Result<T> {
+    let word: String = column(r, index)?;
+    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(&word))
+        .map_err(|e| Error::new(ErrorKind::Corrupt, "a stored event has a word that nobody knows").source(e))
+}
+
+fn detail(db: &Connection, files: &Files, node: &str, id: &str) -> Result<Option<EventDetail>> {
+    let Some(summary) = summary(db, node, id)? else { return Ok(None) };
+    let json: Option<String> = db
+        .prepare_cached("SELECT json FROM revision WHERE node = ?1 AND id = ?2 AND revision = ?3")
+        .and_then(|mut s| s.query_row(params![node, id, summary.revision], |r| r.get(0)).optional())
+        .map_err(|e| fault(DOING, e))?;
+    let json = json.ok_or_else(|| Error::new(ErrorKind::Corrupt, "an event's newest revision is gone").at(id))?;
+    let pictures = "SELECT e.sha256, s.bytes, e.committed_ms FROM event_snapshot e JOIN snapshot s USING (sha256)
+                    WHERE e.node = ?1 AND e.event = ?2 ORDER BY e.committed_ms, e.sha256";
+    let snapshots = list(db, pictures, [node, id], |r| {
+        let sha256: String = column(r, 0)?;
+        let path = present(db, files, Some(&sha256))?;
+        Ok(EventSnapshot { sha256, bytes: column(r, 1)?, committed_ms: column(r, 2)?, path })
+    })?;
+    let revisions = "SELECT revision, seq, boot_id, committed_ms FROM revision WHERE node = ?1 AND id = ?2
+                     ORDER BY revision DESC LIMIT ?3";
+    let mut history = list(db, revisions, params![node, id, MAX_HISTORY as i64], |r| {
+        Ok(Revision {
+            revision: column(r, 0)?,
+            seq: column(r, 1)?,
+            boot_id: column(r, 2)?,
+            committed_ms: column(r, 3)?,
+        })
+    })?;
+    history.reverse();
+    let (event, clips) = (parse(&json)?, link::clips(db, node, id)?);
+    Ok(Some(EventDetail { summary, event, snapshots, clips, history }))
+}
