@@ -2,8 +2,9 @@
 //!
 //! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `errands` says when a
 //! command goes again, `notice` is what listeners hear.
-//! `api` is the door through which nodes deliver clips, `incoming` has those that are not whole, `objects` the others.
+//! `account` says who may do what. `api` is the door through which nodes deliver clips, `incoming` has those that are not whole, `objects` the others.
 
+pub mod account;
 pub mod api;
 pub mod control;
 mod errands;
