@@ -12,8 +12,9 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::stopped;
+use super::{join, page, stopped};
 use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::account::Accounts;
 use crate::centre::api::{self, Door};
 use crate::centre::control::{self, MAX_LINE, SOCKET};
 use crate::centre::incoming::Incoming;
@@ -39,15 +40,27 @@ pub struct Centre {
     /// The doors; each ends at `shutdown`.
     doors: Vec<JoinHandle<Result<()>>>,
     writer: std::thread::JoinHandle<()>,
+    accounts: Option<Accounts<SqliteStore>>,
+    /// Those that serve the page.
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Which ward a centre is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ward<'a> {
+    /// As in topics.
+    pub id: &'a str,
+    /// As people call it.
+    pub name: &'a str,
+    /// IANA name, checked by the configuration.
+    pub timezone: &'a str,
 }
 
 impl Centre {
     /// Opens the store, then listens to the nodes of `ward` at the broker `mqtt` until `shutdown` becomes true.
-    /// `timezone` is an IANA name, checked by the configuration.
     pub fn start(
         config: &CentreConfig,
-        ward: &str,
-        timezone: &str,
+        ward: Ward<'_>,
         mqtt: MqttConfig,
         clock: Arc<dyn Clock>,
         shutdown: watch::Receiver<bool>,
@@ -61,17 +74,25 @@ impl Centre {
         let (health_sender, health) = watch::channel(Health::default());
         let boot_id = Uuid::now_v7();
         let settings = Settings {
-            ward: ward.to_owned(),
+            ward: ward.id.to_owned(),
             boot_id: boot_id.to_string(),
-            timezone: TimeZone::get(timezone).unwrap_or(TimeZone::UTC),
+            timezone: TimeZone::get(ward.timezone).unwrap_or(TimeZone::UTC),
             jitter_seed: boot_id.as_u64_pair().1,
         };
         let mut doors = Vec::new();
-        doors.extend(clip_door(config, ward, &store, &health_sender, &clock, &shutdown)?);
+        doors.extend(clip_door(config, ward.id, &store, &health_sender, &clock, &shutdown)?);
         doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown));
+        let (mut accounts, mut threads) = (None, Vec::new());
+        if let Some(web) = config.web.clone() {
+            let joined =
+                page::Joined { store: &store, notices: &notices, health: &health, clock: &clock, shutdown: &shutdown };
+            let page = page::start(config, web, ward, boot_id.to_string(), joined)?;
+            doors.extend(page.tasks);
+            (accounts, threads) = (Some(page.accounts), page.threads);
+        }
         let wiring = Wiring { store: store.clone(), notices: notices.clone(), health: health_sender, clock, shutdown };
         let receiver = tokio::spawn(receive::run(mqtt, settings, wiring));
-        Ok(Self { store, notices, health, quarantined, receiver, doors, writer })
+        Ok(Self { store, notices, health, quarantined, receiver, doors, writer, accounts, threads })
     }
 
     /// Everything committed from now on.
@@ -82,6 +103,11 @@ impl Centre {
     /// For questions; drop it before [`Self::join`].
     pub fn store(&self) -> SqliteStore {
         self.store.clone()
+    }
+
+    /// The accounts, where there is a page; drop them before [`Self::join`].
+    pub fn accounts(&self) -> Option<Accounts<SqliteStore>> {
+        self.accounts.clone()
     }
 
     /// How it stands.
@@ -96,7 +122,7 @@ impl Centre {
 
     /// Waits for the end after `shutdown`: the receiver first, then the store, which closes when its last handle is gone.
     pub async fn join(self) -> Result<()> {
-        let Self { store, receiver, doors, writer, .. } = self;
+        let Self { store, receiver, doors, writer, accounts, threads, .. } = self;
         let received = receiver
             .await
             .unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "the centre's receiver died").source(e)));
@@ -107,8 +133,11 @@ impl Centre {
                 Ok(Ok(())) => {}
             }
         }
-        drop(store);
-        let closed = tokio::task::spawn_blocking(move || writer.join());
+        drop((store, accounts));
+        let closed = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(join);
+            writer.join()
+        });
         if !matches!(closed.await, Ok(Ok(()))) {
             return Err(Error::new(ErrorKind::Internal, "the centre's store thread died"));
         }
@@ -123,7 +152,7 @@ impl Centre {
             door.abort();
             door.await.ok();
         }
-        drop(self.store);
+        drop((self.store, self.accounts));
         tokio::task::spawn_blocking(move || self.writer.join()).await.map(drop).ok();
     }
 }

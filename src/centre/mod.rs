@@ -7,7 +7,9 @@
 pub mod account;
 pub mod api;
 pub mod control;
+pub mod directory;
 mod errands;
+pub mod feed;
 pub mod incoming;
 pub mod message;
 mod notice;

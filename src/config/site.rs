@@ -10,6 +10,7 @@ use super::Document;
 use super::link::{self, CentreLinkConfig, ClipStore, NodeLinkConfig, RawCentreLink, RawNodeLink, RawS3};
 use super::record::{self, RawRecord, RecordConfig};
 use super::secret::Secret;
+use super::web::{self, RawWeb, WebConfig};
 use crate::base::Result;
 use crate::base::types::is_name;
 
@@ -210,6 +211,8 @@ pub struct CentreConfig {
     pub clips: ClipStore,
     /// `[centre.link]`; without it nodes cannot deliver clips.
     pub link: Option<CentreLinkConfig>,
+    /// `[centre.web]`; without it there is no page.
+    pub web: Option<WebConfig>,
 }
 
 #[derive(Deserialize)]
@@ -315,6 +318,7 @@ struct RawCentre {
     clips: Option<Spanned<String>>,
     link: Option<Spanned<RawCentreLink>>,
     s3: Option<Spanned<RawS3>>,
+    web: Option<Spanned<RawWeb>>,
 }
 
 fn default_centre_listen() -> SocketAddr {
@@ -445,6 +449,7 @@ fn centre(doc: &Document, raw: Spanned<RawCentre>, embedded: bool) -> Result<Cen
         listen: raw.listen,
         mqtt: mqtt(doc, "centre", span, raw.mqtt, embedded)?,
         link: raw.link.map(|l| link::centre_link(doc, l)).transpose()?,
+        web: raw.web.map(|w| web::web(doc, w)).transpose()?,
     })
 }
 

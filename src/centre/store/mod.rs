@@ -2,6 +2,8 @@
 //!
 //! A commit is all or nothing and on disk when it returns: only then may a message be acknowledged and receipted.
 
+mod access;
+pub mod account;
 pub mod backup;
 mod command;
 mod files;
@@ -24,6 +26,8 @@ use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerStatus};
 
+pub use access::{AccessEntry, AccessQuery, AccessReader, AccessRecord, AccessStore};
+pub use account::AccountStore;
 pub use query::EventStore;
 pub use read::{Reader, STATEMENTS, SqliteEvents};
 pub use sqlite::SqliteStore;

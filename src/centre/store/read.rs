@@ -154,7 +154,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SqliteEvents {
-    async fn ask<T, F>(&self, work: F) -> Result<T>
+    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Files) -> Result<T> + Send + 'static,

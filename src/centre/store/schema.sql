@@ -154,3 +154,74 @@ CREATE TABLE hold (
   state TEXT NOT NULL                   -- pending, then held, too_late or failed; released at last
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hold_camera ON hold (node, camera, from_ms);
+
+-- Who works here. Passwords as argon2 makes of them; nothing in these tables opens a session.
+CREATE TABLE user (
+  id TEXT PRIMARY KEY,                  -- UUID
+  name TEXT NOT NULL,                   -- what is typed at the login
+  folded TEXT NOT NULL UNIQUE,          -- the name without case and diacritics
+  display_name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  cameras INTEGER NOT NULL,             -- 1: those of user_camera only; 0: all, for an owner none
+  password TEXT,                        -- a PHC string; NULL until a link was used to set one
+  disabled INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  last_login_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_camera (
+  user TEXT NOT NULL REFERENCES user (id),
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  PRIMARY KEY (user, node, camera)
+) STRICT, WITHOUT ROWID;
+
+-- Open sessions. The token itself is in a browser only.
+CREATE TABLE session (
+  token_sha256 TEXT PRIMARY KEY,        -- of the token's hex digits
+  id TEXT NOT NULL UNIQUE,              -- what the log and the page call it
+  user TEXT NOT NULL REFERENCES user (id),
+  created_ms INTEGER NOT NULL,
+  last_seen_ms INTEGER NOT NULL,        -- to the minute
+  expires_ms INTEGER NOT NULL,          -- whatever is done with it
+  address TEXT NOT NULL,
+  user_agent TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (user, created_ms);
+
+-- One-time links that were given out, one of a kind for each user.
+CREATE TABLE login_link (
+  token_sha256 TEXT PRIMARY KEY,
+  user TEXT NOT NULL REFERENCES user (id),
+  kind TEXT NOT NULL,                   -- setup: a password is set with it; login: it opens a session
+  expires_ms INTEGER NOT NULL,
+  UNIQUE (user, kind)
+) STRICT, WITHOUT ROWID;
+
+-- Logins that failed. Of addresses and of names that nobody has, a bounded number.
+CREATE TABLE login_failure (
+  kind TEXT NOT NULL,                   -- user, name (that nobody has) or address
+  key TEXT NOT NULL,                    -- the user's id, a salted hash of the name, the address
+  count INTEGER NOT NULL,
+  last_ms INTEGER NOT NULL,
+  PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX login_failure_last ON login_failure (kind, last_ms);
+
+-- Who did what, and who looked at what; on disk before it is shown. Rows are only ever added.
+CREATE TABLE access_log (
+  id INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  user TEXT,                            -- NULL: nobody with an account
+  session TEXT,                         -- its id, or `machine`: at the centre's own machine
+  action TEXT NOT NULL,
+  object TEXT NOT NULL,
+  node TEXT,
+  camera TEXT,
+  reason TEXT,
+  case_number TEXT
+) STRICT;
+CREATE INDEX access_time ON access_log (at_ms, id);
+CREATE INDEX access_user ON access_log (user, at_ms, id);
+CREATE INDEX access_camera ON access_log (node, camera, at_ms, id);
+CREATE INDEX access_action ON access_log (action, at_ms, id);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
+use super::access;
 use super::files::Files;
 use super::read::{self, Reader, Readers, SqliteEvents};
 use super::{Asked, CommandStore, Pending, command};
@@ -32,8 +33,10 @@ const READ: &str = "cannot read the centre's database";
 /// The way to the store.
 #[derive(Clone)]
 pub struct SqliteStore {
-    handle: thread::Handle<Database>,
+    pub(super) handle: thread::Handle<Database>,
     readers: Arc<Readers>,
+    /// Entries of the access log that wait for a commit.
+    pub(super) accesses: access::Queue,
 }
 
 /// The loop that does the work; `app` runs it on a thread of its own.
@@ -42,7 +45,7 @@ pub type Writer = thread::Writer<Database>;
 /// The database on its thread. Only the store's own calls see it.
 pub struct Database {
     path: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
     files: Files,
     readers: Arc<Readers>,
     /// To be opened anew before anything else is done with it.
@@ -98,7 +101,7 @@ impl SqliteStore {
             _lock: opened.lock,
         };
         let (handle, writer) = thread::pair(database);
-        Ok((Self { handle, readers }, writer, opened.quarantined))
+        Ok((Self { handle, readers, accesses: access::Queue::default() }, writer, opened.quarantined))
     }
 
     /// The side for reading, with the loops that serve it: `app` runs each on a thread of its own, as many as questions

@@ -1,4 +1,4 @@
--- Version 1 to 2: enrolled nodes, clips, commands and holds; events by facets. Frozen; what the tables mean stands in schema.sql.
+-- Version 1 to 2: enrolled nodes, clips, commands and holds; events by facets; accounts and the access log. Frozen; what the tables mean stands in schema.sql.
 
 CREATE TABLE enrolment (
   node TEXT PRIMARY KEY,
@@ -83,3 +83,69 @@ DROP INDEX event_started;
 DROP INDEX event_camera;
 CREATE INDEX event_started ON event (started_ms, node, id);
 CREATE INDEX event_facet ON event (facet, started_ms, node, id);
+
+CREATE TABLE user (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  folded TEXT NOT NULL UNIQUE,
+  display_name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  cameras INTEGER NOT NULL,
+  password TEXT,
+  disabled INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  last_login_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_camera (
+  user TEXT NOT NULL REFERENCES user (id),
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  PRIMARY KEY (user, node, camera)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE session (
+  token_sha256 TEXT PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  user TEXT NOT NULL REFERENCES user (id),
+  created_ms INTEGER NOT NULL,
+  last_seen_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  user_agent TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (user, created_ms);
+
+CREATE TABLE login_link (
+  token_sha256 TEXT PRIMARY KEY,
+  user TEXT NOT NULL REFERENCES user (id),
+  kind TEXT NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  UNIQUE (user, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE login_failure (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  last_ms INTEGER NOT NULL,
+  PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX login_failure_last ON login_failure (kind, last_ms);
+
+CREATE TABLE access_log (
+  id INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  user TEXT,
+  session TEXT,
+  action TEXT NOT NULL,
+  object TEXT NOT NULL,
+  node TEXT,
+  camera TEXT,
+  reason TEXT,
+  case_number TEXT
+) STRICT;
+CREATE INDEX access_time ON access_log (at_ms, id);
+CREATE INDEX access_user ON access_log (user, at_ms, id);
+CREATE INDEX access_camera ON access_log (node, camera, at_ms, id);
+CREATE INDEX access_action ON access_log (action, at_ms, id);

@@ -1,0 +1,90 @@
+//! From what the centre committed to what the page hears.
+
+use serde_json::json;
+
+use super::Api;
+use super::cameras::BrokerJson;
+use super::shape;
+use crate::base::Result;
+use crate::centre::feed::Audience;
+use crate::centre::store::EventStore;
+use crate::centre::store::query::EventSummary;
+use crate::centre::{Health, Notice};
+
+impl Api {
+    /// Learns everything that is known at the start.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub async fn learn(&self) -> Result<()> {
+        let (nodes, cameras) = (self.events.nodes().await?, self.events.cameras().await?);
+        self.directory.fill(nodes, cameras);
+        Ok(())
+    }
+
+    /// Tells those who listen of something that was committed.
+    pub async fn tell(&self, notice: &Notice) {
+        let told = match notice {
+            Notice::Event(committed) if !committed.newest => return,
+            Notice::Event(committed) => self.tell_event(&committed.node, &committed.event.id).await,
+            Notice::Snapshot { node, event, .. } => self.tell_event(node, event).await,
+            Notice::Node { node, status } => {
+                self.directory.node(node, status.clone());
+                let said = json!({
+                    "node": node,
+                    "state": status.as_ref().map(|s| s.state),
+                    "version": status.as_ref().map(|s| s.version.clone()),
+                    "since_ms": status.as_ref().and_then(|s| shape::millis(&s.since)),
+                });
+                self.feed.tell("node", Audience::Node(node.clone()), said.to_string());
+                Ok(())
+            }
+            Notice::Camera { node, camera, status } => {
+                self.directory.camera(node, camera.as_str(), status.clone());
+                let key = (node.clone(), camera.to_string());
+                let current = status.as_ref().is_some_and(|s| self.directory.is_current(node, s));
+                let said = json!({
+                    "node": node,
+                    "camera": camera.as_str(),
+                    "state": status.as_ref().map_or("removed", |s| s.state.as_str()),
+                    "fault": status.as_ref().and_then(|s| s.fault.clone()),
+                    "detail": status.as_ref().and_then(|s| s.detail.clone()),
+                    "since_ms": status.as_ref().and_then(|s| shape::millis(&s.since)),
+                    "last_frame_ms": status.as_ref().and_then(|s| shape::millis(s.last_frame.as_deref()?)),
+                    "fps": status.as_ref().map(|s| s.fps),
+                    "current": current,
+                });
+                self.feed.tell("camera", Audience::Camera(key), said.to_string());
+                Ok(())
+            }
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "the page is not told of an event; its lists have it");
+        }
+    }
+
+    /// Tells how the connection to the broker stands.
+    pub fn tell_health(&self, health: &Health) {
+        let said = BrokerJson { connected: health.connected, trouble: health.trouble.clone() };
+        if let Ok(text) = serde_json::to_string(&said) {
+            self.feed.tell("broker", Audience::All, text);
+        }
+    }
+
+    async fn tell_event(&self, node: &str, id: &str) -> Result<()> {
+        // A picture may come before its event.
+        let Some(detail) = self.events.event(node.to_owned(), id.to_owned()).await? else { return Ok(()) };
+        self.tell_summary(detail.summary);
+        Ok(())
+    }
+
+    fn tell_summary(&self, summary: EventSummary) {
+        let audience = match &summary.camera {
+            Some(camera) => Audience::Event((summary.node.clone(), camera.clone())),
+            None => Audience::Node(summary.node.clone()),
+        };
+        if let Ok(text) = serde_json::to_string(&self.event_json(summary)) {
+            self.feed.tell("event", audience, text);
+        }
+    }
+}
