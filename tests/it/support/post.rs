@@ -192,6 +192,7 @@ impl Running {
             mqtt: None,
             clips: ClipStore::Directory(directory.join("clips")),
             link: None,
+            escalate_after: None,
         };
         let centre = Centre::start(&config, WARD, "Asia/Ho_Chi_Minh", mqtt, Arc::new(SystemClock), stop)
             .expect("the centre starts");
