@@ -17,6 +17,7 @@ use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::centre::account::Accounts;
 use crate::centre::api::{self, Door};
 use crate::centre::control::{self, MAX_LINE, SOCKET};
+use crate::centre::desk::Desk;
 use crate::centre::incoming::Incoming;
 use crate::centre::objects::Objects;
 use crate::centre::receive::{self, Settings, Wiring};
@@ -37,7 +38,7 @@ pub struct Centre {
     health: watch::Receiver<Health>,
     quarantined: Option<PathBuf>,
     receiver: JoinHandle<Result<()>>,
-    /// The doors; each ends at `shutdown`.
+    /// The doors, and who looks at what waits; each ends at `shutdown`.
     doors: Vec<JoinHandle<Result<()>>>,
     writer: std::thread::JoinHandle<()>,
     accounts: Option<Accounts<SqliteStore>>,
@@ -82,6 +83,10 @@ impl Centre {
         let mut doors = Vec::new();
         doors.extend(clip_door(config, ward.id, &store, &health_sender, &clock, &shutdown)?);
         doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown));
+        if let Some(after) = config.escalate_after {
+            let desk = Desk::new(store.clone(), notices.clone(), clock.clone());
+            doors.push(tokio::spawn(call_up(desk, after, shutdown.clone())));
+        }
         let (mut accounts, mut threads) = (None, Vec::new());
         if let Some(web) = config.web.clone() {
             let joined =
@@ -191,6 +196,32 @@ fn clip_door(
     Ok(Some(tokio::spawn(async move {
         api::serve(listener, &link, door, async move { stopped(&mut shutdown).await }).await
     })))
+}
+
+/// Once a second, marks alerts that nobody took in time and tells of them.
+async fn call_up(desk: Desk<SqliteStore>, after: Duration, mut shutdown: watch::Receiver<bool>) -> Result<()> {
+    let mut looks = tokio::time::interval(Duration::from_secs(1));
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut trouble = false;
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = stopped(&mut shutdown) => return Ok(()),
+        }
+        match desk.escalate(after.as_millis() as i64).await {
+            Ok(0) => trouble = false,
+            Ok(alerts) => {
+                trouble = false;
+                tracing::warn!(alerts, "nobody has taken alerts in time");
+            }
+            // Said once; that nothing can be committed is said elsewhere, too.
+            Err(error) if !trouble => {
+                trouble = true;
+                tracing::error!(%error, "alerts that nobody takes cannot be called up");
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// The door for a person at this machine. A path that is too long for a socket leaves the centre without one.

@@ -73,6 +73,7 @@ pub(super) fn start(
         directory: Arc::new(Directory::default()),
         feed: Arc::new(Feed::new(run)),
         health: health.clone(),
+        notices: notices.clone(),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
     })?);

@@ -29,6 +29,13 @@ pub enum Notice {
         camera: CameraId,
         status: Option<CameraStatus>,
     },
+    /// Somebody did something with an event, or it was called up.
+    Triage {
+        node: String,
+        event: String,
+    },
+    /// A snooze began or was ended.
+    Snoozes,
 }
 
 /// An event revision that is on disk.

@@ -46,4 +46,5 @@ mod tidy;
 mod torn;
 mod track;
 mod tracks;
+mod triage;
 mod watchdog;

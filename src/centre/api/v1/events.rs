@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::Path;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,7 +13,8 @@ use super::problem::{Answer, Code, Problem, invalid, refuse};
 use super::{Api, shape};
 use crate::base::types::{Phase, Severity};
 use crate::centre::account::can::{Action, Object};
-use crate::centre::store::query::{EventDetail, EventQuery, EventStore, EventSummary};
+use crate::centre::store::query::{EventDetail, EventQuery, EventStore, EventSummary, MAX_EXPORT};
+use crate::centre::triage::TriageState;
 
 /// Other cameras' events within this time of an event are near it.
 const NEAR_MS: i64 = 120_000;
@@ -40,6 +41,8 @@ pub(super) struct Filter {
     label: Vec<String>,
     /// `started`, `updated`, `ended`
     phase: Vec<String>,
+    /// Of the triage: `new`, `owned`, `dispatched`, `resolved`
+    state: Vec<String>,
     /// Words that must be in the names of camera, rule, kind or label; case and diacritics count for nothing.
     text: Option<String>,
     /// 1 to 200; default 50.
@@ -103,25 +106,12 @@ pub(super) async fn detail(
 /// The list as a table, at most 10,000 rows.
 #[utoipa::path(get, path = "/events.csv", tag = "events", params(Filter),
     responses((status = 200, content_type = "text/csv"), (status = 403, body = Problem)))]
-pub(super) async fn csv(
-    api: State,
-    visitor: Visitor,
-    _headers: HeaderMap,
-    Asked(filter): Asked<Filter>,
-) -> Answer<Response> {
+pub(super) async fn csv(api: State, visitor: Visitor, Asked(filter): Asked<Filter>) -> Answer<Response> {
     visitor.may(Action::Export, &Object::Ward)?;
     let mut query = api.query(&visitor, &filter)?;
     visitor.record(&api, Action::Export, About::new(searched(&filter))).await?;
-    query.limit = crate::centre::store::query::MAX_PAGE;
-    let mut rows = Vec::new();
-    while rows.len() < shape::MAX_CSV {
-        let page = api.events.events(query.clone()).await?;
-        rows.extend(page.items.into_iter().map(|e| api.event_json(e)));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
-        }
-    }
+    (query.limit, query.after) = (MAX_EXPORT, None);
+    let rows: Vec<_> = api.events.export(query).await?.into_iter().map(|e| api.event_json(e)).collect();
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"su-kien.csv\""),
@@ -176,6 +166,7 @@ impl Api {
             severities: words::<Severity>("severity", &filter.severity)?,
             labels: filter.label.clone(),
             phases: words::<Phase>("phase", &filter.phase)?,
+            states: words::<TriageState>("state", &filter.state)?,
             text: filter.text.clone().unwrap_or_default(),
             limit: filter.limit.unwrap_or(EventQuery::default().limit),
             after: filter.after.clone(),
@@ -222,11 +213,9 @@ impl Api {
 
     /// One row a camera for the thumbnails that a list will show.
     async fn thumbnails_of(&self, visitor: &Visitor, events: &[EventSummary]) -> Answer<()> {
-        if visitor.ask(Action::SnapshotView, &Object::Ward).is_err() {
-            return Ok(());
-        }
         let mut rows: Vec<(String, About, Vec<String>)> = Vec::new();
-        for event in events.iter().filter(|e| e.snapshot.is_some()) {
+        let shown = |e: &&EventSummary| e.snapshot.is_some() && self.permit(visitor, Action::SnapshotView, e).is_ok();
+        for event in events.iter().filter(shown) {
             let Some(camera) = &event.camera else { continue };
             let key = format!("{}/{camera}", event.node);
             let id = event.id.clone();

@@ -13,10 +13,12 @@ mod session;
 mod shape;
 mod stream;
 mod tell;
+mod triage;
 mod users;
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,7 +28,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::tz::TimeZone;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::timeout::TimeoutLayer;
@@ -35,14 +37,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::centre::Health;
 use crate::centre::account::Accounts;
 use crate::centre::account::can::{Action, Denial, Lent};
+use crate::centre::desk::Desk;
 use crate::centre::directory::Directory;
 use crate::centre::feed::Feed;
 use crate::centre::objects::Objects;
 use crate::centre::store::query::EventSummary;
 use crate::centre::store::{SqliteEvents, SqliteStore};
+use crate::centre::{Health, Notice};
 use crate::config::WebConfig;
 
 use caller::Views;
@@ -76,6 +79,9 @@ pub struct Api {
     pub feed: Arc<Feed>,
     pub health: watch::Receiver<Health>,
     pub clock: Arc<dyn Clock>,
+    desk: Desk<SqliteStore>,
+    /// Display names by user id.
+    people: RwLock<HashMap<String, String>>,
     /// Ends what would go on for ever.
     pub shutdown: watch::Receiver<bool>,
     views: Views,
@@ -96,6 +102,7 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     pub feed: Arc<Feed>,
     pub health: watch::Receiver<Health>,
+    pub notices: broadcast::Sender<Arc<Notice>>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: watch::Receiver<bool>,
 }
@@ -114,6 +121,8 @@ impl Api {
             timezone_name: parts.timezone,
             timezone,
             web: parts.web,
+            desk: Desk::new(parts.store.clone(), parts.notices, parts.clock.clone()),
+            people: RwLock::default(),
             store: parts.store,
             events: parts.events,
             objects: parts.objects,
@@ -195,6 +204,12 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(media::snapshot))
         .routes(routes!(media::thumbnail))
         .routes(routes!(media::clip))
+        .routes(routes!(triage::act))
+        .routes(routes!(triage::note))
+        .routes(routes!(triage::join))
+        .routes(routes!(triage::snoozes, triage::snooze))
+        .routes(routes!(triage::unsnooze))
+        .routes(routes!(triage::report))
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
         .routes(routes!(cameras::nodes))

@@ -20,6 +20,8 @@ pub(super) enum Code {
     CrossSite,
     NotFound,
     Invalid,
+    Conflict,
+    Obstacle,
     TooLarge,
     Range,
     Unavailable,
@@ -39,6 +41,8 @@ impl Code {
             Self::CrossSite => ("cross-site", S::FORBIDDEN, "another site sent this"),
             Self::NotFound => ("not-found", S::NOT_FOUND, "there is no such thing"),
             Self::Invalid => ("invalid", S::BAD_REQUEST, "this cannot be understood"),
+            Self::Conflict => ("conflict", S::CONFLICT, "somebody else was faster"),
+            Self::Obstacle => ("obstacle", S::CONFLICT, "this cannot be done as it stands"),
             Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "this is too large"),
             Self::Range => ("range", S::RANGE_NOT_SATISFIABLE, "there are no such bytes"),
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "this cannot be done now"),
@@ -82,13 +86,18 @@ pub(super) fn refuse(code: Code) -> Refused {
 
 /// A refusal that says what is wrong with the question.
 pub(super) fn invalid(detail: impl Into<String>) -> Refused {
-    Refused { detail: Some(detail.into()), ..refuse(Code::Invalid) }
+    Refused::because(Code::Invalid, detail)
 }
 
 impl Refused {
     pub(super) fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
         self.more.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// With a sentence that says why.
+    pub(super) fn because(code: Code, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..refuse(code) }
     }
 
     pub(super) fn retry(mut self, seconds: u64) -> Self {

@@ -106,7 +106,10 @@ pub(super) async fn login(
         user_agent: source.user_agent.clone(),
     };
     match api.accounts.login(request).await? {
-        Ok(logged_in) => Ok(welcome(&api, &source, jar, logged_in)),
+        Ok(logged_in) => {
+            api.learn_people().await?;
+            Ok(welcome(&api, &source, jar, logged_in))
+        }
         Err(LoginRefusal::Wrong) => Err(refuse(Code::WrongLogin)),
         Err(LoginRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
     }
@@ -123,7 +126,10 @@ pub(super) async fn link(
 ) -> Answer<(CookieJar, Json<Me>)> {
     let password = link.password.map(Secret::new);
     match api.accounts.use_link(&link.token, password, source.address, source.user_agent.clone()).await? {
-        Ok(logged_in) => Ok(welcome(&api, &source, jar, logged_in)),
+        Ok(logged_in) => {
+            api.learn_people().await?;
+            Ok(welcome(&api, &source, jar, logged_in))
+        }
         Err(LinkRefusal::Unknown) => Err(refuse(Code::WrongLogin)),
         Err(LinkRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
         Err(LinkRefusal::PasswordNeeded { name, display_name }) => {

@@ -1,17 +1,18 @@
 //! The JSON of API v1, apart from what the store keeps.
 
+use std::sync::PoisonError;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
+use crate::base::Result;
 use crate::base::types::Severity;
 use crate::centre::store::query::{Counts, EventDetail, EventSummary};
+use crate::centre::triage::{Triage, TriageState, Verdict};
 use crate::wire::event::{Event, parse_rfc3339};
-
-/// Rows of a table, at most.
-pub(super) const MAX_CSV: usize = 10_000;
 
 /// An event in a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -46,6 +47,35 @@ pub(crate) struct EventJson {
     pub(super) has_clip: bool,
     pub(super) first_committed_ms: i64,
     pub(super) committed_ms: i64,
+    pub(super) triage: TriageJson,
+}
+
+/// How far officers are with an event.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct TriageJson {
+    /// `new`, `owned`, `dispatched`, `resolved`
+    #[schema(value_type = String)]
+    state: TriageState,
+    /// `true_alarm`, `false_alarm`
+    #[schema(value_type = Option<String>)]
+    verdict: Option<Verdict>,
+    owner: Option<PersonJson>,
+    /// To be named by whoever changes it.
+    version: u32,
+    updated_ms: Option<i64>,
+    /// Nobody took it in time, and nobody has it yet.
+    escalated: bool,
+    /// Its camera or rule calls nobody now.
+    snoozed: bool,
+    /// Events that belong together have the same.
+    incident: Option<String>,
+}
+
+/// Somebody who works here.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct PersonJson {
+    pub(super) id: String,
+    pub(super) display_name: String,
 }
 
 /// How many events there are; 10,000 means that many or more.
@@ -53,11 +83,18 @@ pub(crate) struct EventJson {
 pub(super) struct CountsJson {
     pub(super) alerts: u64,
     pub(super) notices: u64,
+    /// Alerts that nobody has.
+    pub(super) new_alerts: u64,
+    /// Of alerts and notices.
+    pub(super) owned: u64,
+    /// Of alerts and notices.
+    pub(super) dispatched: u64,
 }
 
 impl From<Counts> for CountsJson {
     fn from(c: Counts) -> Self {
-        Self { alerts: c.alerts, notices: c.notices }
+        let Counts { alerts, notices, new_alerts, owned, dispatched } = c;
+        Self { alerts, notices, new_alerts, owned, dispatched }
     }
 }
 
@@ -107,6 +144,11 @@ pub(super) struct HistoryJson {
     /// `revision`, `clip`, or what an officer did.
     pub(super) kind: String,
     pub(super) revision: Option<u32>,
+    /// Null: the centre itself.
+    pub(super) by: Option<PersonJson>,
+    pub(super) text: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(super) verdict: Option<Verdict>,
 }
 
 /// Why a rule fired.
@@ -127,12 +169,50 @@ pub(super) struct WhyJson {
 }
 
 impl Api {
+    /// Somebody by his id. Who has no account any more, or none yet known here, is called by it.
+    pub(super) fn person(&self, id: &str) -> PersonJson {
+        let people = self.people.read().unwrap_or_else(PoisonError::into_inner);
+        let display_name = people.get(id).cloned().unwrap_or_else(|| id.to_owned());
+        PersonJson { id: id.to_owned(), display_name }
+    }
+
+    /// Learns what people are called.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub(super) async fn learn_people(&self) -> Result<()> {
+        let accounts = self.accounts.accounts().await?;
+        let named = accounts.into_iter().map(|a| (a.user.id, a.user.display_name)).collect();
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = named;
+        Ok(())
+    }
+
+    /// What people call a camera; of an empty one, its node.
+    pub(super) fn camera_name(&self, node: &str, camera: &str) -> String {
+        let named = self.directory.get(node, camera).and_then(|k| k.info).map(|i| i.name);
+        let id = if camera.is_empty() { node } else { camera };
+        named.filter(|name| !name.is_empty()).unwrap_or_else(|| id.to_owned())
+    }
+
+    pub(super) fn triage_json(&self, t: Triage, snoozed: bool) -> TriageJson {
+        TriageJson {
+            state: t.state,
+            verdict: t.verdict,
+            owner: t.owner.map(|id| self.person(&id)),
+            version: t.version,
+            updated_ms: t.updated_ms,
+            escalated: t.escalated,
+            snoozed,
+            incident: t.incident,
+        }
+    }
+
     /// An event for a list.
     pub(crate) fn event_json(&self, e: EventSummary) -> EventJson {
+        let triage = self.triage_json(e.triage, e.snoozed);
         let info = e.camera.as_ref().and_then(|c| self.directory.get(&e.node, c)).and_then(|k| k.info);
-        let named = info.as_ref().map(|i| i.name.clone()).filter(|name| !name.is_empty());
         EventJson {
-            camera_name: named.or_else(|| e.camera.clone()).unwrap_or_else(|| e.node.clone()),
+            camera_name: self.camera_name(&e.node, e.camera.as_deref().unwrap_or_default()),
             area: info.map(|i| i.area).unwrap_or_default(),
             node: e.node,
             id: e.id,
@@ -151,11 +231,12 @@ impl Api {
             has_clip: e.has_clip,
             first_committed_ms: e.first_committed_ms,
             committed_ms: e.committed_ms,
+            triage,
         }
     }
 
     pub(super) fn detail_json(&self, detail: EventDetail, nearby: Vec<EventSummary>) -> DetailJson {
-        let EventDetail { summary, event, snapshots, clips, history, .. } = detail;
+        let EventDetail { summary, event, snapshots, clips, history, triage_history } = detail;
         let rule = summary.camera.as_ref().and_then(|c| self.directory.get(&summary.node, c)?.info);
         let rule = rule.and_then(|i| i.rules.into_iter().find(|r| r.name == summary.rule));
         let why = WhyJson {
@@ -171,8 +252,23 @@ impl Api {
         };
         let mut steps: Vec<HistoryJson> = history
             .into_iter()
-            .map(|r| HistoryJson { at_ms: r.committed_ms, kind: "revision".into(), revision: Some(r.revision) })
+            .map(|r| HistoryJson {
+                at_ms: r.committed_ms,
+                kind: "revision".into(),
+                revision: Some(r.revision),
+                by: None,
+                text: None,
+                verdict: None,
+            })
             .collect();
+        steps.extend(triage_history.into_iter().map(|row| HistoryJson {
+            at_ms: row.at_ms,
+            kind: row.deed.as_str().into(),
+            revision: None,
+            by: row.by.map(|id| self.person(&id)),
+            text: row.text,
+            verdict: row.verdict,
+        }));
         steps.sort_by_key(|s| s.at_ms);
         DetailJson {
             summary: self.event_json(summary),

@@ -19,7 +19,7 @@ impl Api {
     pub async fn learn(&self) -> Result<()> {
         let (nodes, cameras) = (self.events.nodes().await?, self.events.cameras().await?);
         self.directory.fill(nodes, cameras);
-        Ok(())
+        self.learn_people().await
     }
 
     /// Tells those who listen of something that was committed.
@@ -28,6 +28,11 @@ impl Api {
             Notice::Event(committed) if !committed.newest => return,
             Notice::Event(committed) => self.tell_event(&committed.node, &committed.event.id).await,
             Notice::Snapshot { node, event, .. } => self.tell_event(node, event).await,
+            Notice::Triage { node, event } => self.tell_triage(node, event).await,
+            Notice::Snoozes => {
+                self.feed.tell("snooze", Audience::All, "{}".into());
+                Ok(())
+            }
             Notice::Node { node, status } => {
                 self.directory.node(node, status.clone());
                 let said = json!({
@@ -73,18 +78,29 @@ impl Api {
 
     async fn tell_event(&self, node: &str, id: &str) -> Result<()> {
         // A picture may come before its event.
-        let Some(detail) = self.events.event(node.to_owned(), id.to_owned()).await? else { return Ok(()) };
-        self.tell_summary(detail.summary);
-        Ok(())
-    }
-
-    fn tell_summary(&self, summary: EventSummary) {
-        let audience = match &summary.camera {
-            Some(camera) => Audience::Event((summary.node.clone(), camera.clone())),
-            None => Audience::Node(summary.node.clone()),
-        };
+        let Some(summary) = self.events.summary(node.to_owned(), id.to_owned()).await? else { return Ok(()) };
+        let audience = audience(&summary);
         if let Ok(text) = serde_json::to_string(&self.event_json(summary)) {
             self.feed.tell("event", audience, text);
         }
+        Ok(())
+    }
+
+    async fn tell_triage(&self, node: &str, id: &str) -> Result<()> {
+        // Whoever acted may have been made an account since.
+        self.learn_people().await?;
+        let Some(summary) = self.events.summary(node.to_owned(), id.to_owned()).await? else { return Ok(()) };
+        let audience = audience(&summary);
+        let triage = self.triage_json(summary.triage, summary.snoozed);
+        let said = json!({ "node": node, "id": id, "triage": triage });
+        self.feed.tell("triage", audience, said.to_string());
+        Ok(())
+    }
+}
+
+fn audience(event: &EventSummary) -> Audience {
+    match &event.camera {
+        Some(camera) => Audience::Event((event.node.clone(), camera.clone())),
+        None => Audience::Node(event.node.clone()),
     }
 }
