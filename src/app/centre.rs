@@ -17,6 +17,7 @@ use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::centre::api::{self, Door};
 use crate::centre::control::{self, MAX_LINE, SOCKET};
 use crate::centre::incoming::Incoming;
+use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
 use crate::centre::receive::{self, Settings, Wiring};
 use crate::centre::store::SqliteStore;
@@ -34,6 +35,7 @@ pub struct Centre {
     store: SqliteStore,
     notices: broadcast::Sender<Arc<Notice>>,
     health: watch::Receiver<Health>,
+    hub: Hub,
     quarantined: Option<PathBuf>,
     receiver: JoinHandle<Result<()>>,
     /// The doors; each ends at `shutdown`.
@@ -67,11 +69,12 @@ impl Centre {
             jitter_seed: boot_id.as_u64_pair().1,
         };
         let mut doors = Vec::new();
-        doors.extend(clip_door(config, ward, &store, &health_sender, &clock, &shutdown)?);
+        let hub = Hub::default();
+        doors.extend(clip_door(config, ward, &store, &hub, &health_sender, &clock, &shutdown)?);
         doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown));
         let wiring = Wiring { store: store.clone(), notices: notices.clone(), health: health_sender, clock, shutdown };
         let receiver = tokio::spawn(receive::run(mqtt, settings, wiring));
-        Ok(Self { store, notices, health, quarantined, receiver, doors, writer })
+        Ok(Self { store, notices, health, hub, quarantined, receiver, doors, writer })
     }
 
     /// Everything committed from now on.
@@ -82,6 +85,11 @@ impl Centre {
     /// For questions; drop it before [`Self::join`].
     pub fn store(&self) -> SqliteStore {
         self.store.clone()
+    }
+
+    /// What is live.
+    pub fn hub(&self) -> Hub {
+        self.hub.clone()
     }
 
     /// How it stands.
@@ -117,6 +125,7 @@ impl Centre {
 
     /// Stops at once, as a power cut would: nothing is finished, no goodbye is said.
     pub async fn kill(self) {
+        self.hub.close();
         self.receiver.abort();
         self.receiver.await.ok();
         for door in self.doors {
@@ -135,6 +144,7 @@ fn clip_door(
     config: &CentreConfig,
     ward: &str,
     store: &SqliteStore,
+    hub: &Hub,
     health: &watch::Sender<Health>,
     clock: &Arc<dyn Clock>,
     shutdown: &watch::Receiver<bool>,
@@ -151,6 +161,7 @@ fn clip_door(
         store: store.clone(),
         objects: Objects::open(&config.clips)?,
         incoming: Incoming::new(incoming, link.incoming_bytes)?,
+        hub: hub.clone(),
         max_clip_bytes: link.max_clip_bytes,
         clock: clock.clone(),
         trouble: Arc::new(move |trouble| {

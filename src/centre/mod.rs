@@ -2,12 +2,14 @@
 //!
 //! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `errands` says when a
 //! command goes again, `notice` is what listeners hear.
-//! `api` is the door through which nodes deliver clips, `incoming` has those that are not whole, `objects` the others.
+//! `live` has what somebody looks at now.
+//! `api` is the door through which nodes deliver clips and open their channels, `incoming` has those that are not whole, `objects` the others.
 
 pub mod api;
 pub mod control;
 mod errands;
 pub mod incoming;
+pub mod live;
 pub mod message;
 mod notice;
 pub mod objects;

@@ -1,11 +1,14 @@
 //! Messages between the node and its workers: one Unix socket a worker, frames of `u32 header length, u32 blob length`
-//! (big endian), a JSON header, and a blob (a JPEG) that JSON need not carry.
+//! (big endian), a JSON header, and a blob (a JPEG, a fragment) that JSON need not carry.
 //!
 //! No address and no password travels here: they go through the worker's standard input ([`CameraSecrets`]), so that a
 //! dump of this socket can be handed to anyone.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::channel::Ending;
 use crate::base::geometry::Polygon;
 use crate::base::types::{
     CameraCounters, CameraHealth, CameraId, EventReport, Gap, NamedLine, Phantom, Segment, StreamRole, Zone,
@@ -17,7 +20,7 @@ use crate::config::{
 };
 
 /// Both ends must speak the same; they are one binary, so a difference means a half-done upgrade.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 const MAX_HEADER: usize = 4 << 20;
 const MAX_BLOB: usize = 32 << 20;
@@ -32,6 +35,8 @@ pub enum ToWorker {
     Assign(Box<CameraAssignment>),
     /// Let go of a camera; its open events end.
     Release { camera: CameraId },
+    /// Who looks at a camera now; replaces what was said before.
+    Live { camera: CameraId, want: LiveWant },
     /// End open events, say [`ToNode::Bye`], exit.
     Stop,
 }
@@ -80,8 +85,57 @@ pub enum ToNode {
     Failed {
         message: String,
     },
+    /// What a camera shows, with its masks; the blob is a JPEG.
+    LivePicture {
+        camera: CameraId,
+        /// UTC milliseconds.
+        at_ms: i64,
+        width: u32,
+        height: u32,
+    },
+    /// The blob is a piece of a stream that somebody looks at.
+    LiveMedia {
+        stream: u64,
+        part: LivePart,
+    },
+    /// A stream is over; it may be asked for again under another number.
+    LiveEnded {
+        stream: u64,
+        reason: Ending,
+    },
     /// Everything has been sent.
     Bye,
+}
+
+/// What those who look at a camera want of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveWant {
+    pub picture: Option<PictureWant>,
+    /// By number.
+    pub streams: BTreeMap<u64, StreamWant>,
+}
+
+/// Pictures of a wall.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PictureWant {
+    pub fps: f32,
+    /// Pixels, at most.
+    pub width: u32,
+}
+
+/// The camera's own stream.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamWant {
+    /// Without it: the record stream, where there is one.
+    pub role: Option<StreamRole>,
+}
+
+/// A piece of a fragmented MP4.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "snake_case")]
+pub enum LivePart {
+    Init { mime: String },
+    Fragment { at_ms: i64, keyframe: bool },
 }
 
 /// What all cameras of a worker share.

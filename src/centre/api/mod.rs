@@ -1,7 +1,8 @@
-//! The centre's door for its nodes: enrolment and delivery of clips over HTTP/1.1, with TLS where a certificate is
+//! The centre's door for its nodes: enrolment, delivery of clips and the channel for what is live, over HTTP/1.1, with TLS where a certificate is
 //! given. Strangers can reach it: requests are small, slow ones are cut off, guessing is slowed down, and no answer says
 //! more than who asks may know. Errors are `application/problem+json` (RFC 9457).
 
+mod channel;
 mod clips;
 mod enrol;
 mod guard;
@@ -14,7 +15,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{head, post};
+use axum::routing::{get, head, post};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use rustls::pki_types::pem::PemObject;
@@ -23,10 +24,12 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::incoming::Incoming;
+use super::live::Hub;
 use super::objects::Objects;
-use super::store::LinkStore;
+use super::store::{CameraInfoStore, LinkStore};
 use crate::base::{Clock, Error, ErrorKind, Result, telemetry};
 use crate::config::{CentreLinkConfig, TlsFiles};
+use crate::wire::channel::CHANNEL_PATH;
 use crate::wire::link::{self, CLIPS_PATH, ENROL_PATH, MAX_JSON, Problem, Trouble, parse_bearer};
 
 pub use enrol::{CODE_LIFE_MS, code as new_code, normal, secret as new_secret};
@@ -50,6 +53,8 @@ pub struct Door<S> {
     pub store: S,
     pub objects: Objects,
     pub incoming: Incoming,
+    /// Who looks at what.
+    pub hub: Hub,
     pub max_clip_bytes: u64,
     pub clock: Arc<dyn Clock>,
     /// Told why clips cannot be stored, or that they can again.
@@ -75,7 +80,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 ///
 /// # Errors
 /// `Config` when certificate or key cannot be used.
-pub async fn serve<S: LinkStore>(
+pub async fn serve<S: LinkStore + CameraInfoStore>(
     listener: TcpListener,
     config: &CentreLinkConfig,
     door: Door<S>,
@@ -83,6 +88,7 @@ pub async fn serve<S: LinkStore>(
 ) -> Result<()> {
     let tls = config.tls.as_ref().map(tls).transpose()?;
     let handle = Handle::new();
+    let hub = door.hub.clone();
     let service = router(door).into_make_service_with_connect_info::<SocketAddr>();
     let failed = |e| Error::new(ErrorKind::Io, "the door for clips failed").source(e);
     macro_rules! run {
@@ -93,7 +99,10 @@ pub async fn serve<S: LinkStore>(
             tokio::pin!(serving);
             tokio::select! {
                 served = &mut serving => return served.map_err(failed),
-                () = shutdown => handle.graceful_shutdown(Some(FAREWELL)),
+                () = shutdown => {
+                    hub.close();
+                    handle.graceful_shutdown(Some(FAREWELL));
+                }
             }
             serving.await.map_err(failed)
         }};
@@ -104,10 +113,11 @@ pub async fn serve<S: LinkStore>(
     }
 }
 
-fn router<S: LinkStore>(door: Door<S>) -> Router {
+fn router<S: LinkStore + CameraInfoStore>(door: Door<S>) -> Router {
     let shared = Arc::new(Shared { door, guard: Guard::default() });
     Router::new()
         .route(ENROL_PATH, post(enrol::enrol::<S>))
+        .route(CHANNEL_PATH, get(channel::open::<S>))
         .route(CLIPS_PATH, post(clips::announce::<S>))
         .route(&format!("{CLIPS_PATH}/{{sha256}}"), head(clips::offset::<S>).patch(clips::append::<S>))
         .fallback(|| async { refuse(Trouble::NotFound) })

@@ -32,7 +32,7 @@ const READ: &str = "cannot read the centre's database";
 /// The way to the store.
 #[derive(Clone)]
 pub struct SqliteStore {
-    handle: thread::Handle<Database>,
+    pub(super) handle: thread::Handle<Database>,
     readers: Arc<Readers>,
 }
 
@@ -42,7 +42,7 @@ pub type Writer = thread::Writer<Database>;
 /// The database on its thread. Only the store's own calls see it.
 pub struct Database {
     path: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
     files: Files,
     readers: Arc<Readers>,
     /// To be opened anew before anything else is done with it.
