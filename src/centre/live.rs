@@ -323,7 +323,9 @@ impl State {
 
     /// Whether the node is there. An ask for which there is no room comes with the next renewal, or ends by itself.
     fn ask(&self, node: &str, ask: Ask) -> bool {
-        self.seats.get(node).map(|seat| seat.asks.try_send(ask)).is_some()
+        let Some(seat) = self.seats.get(node) else { return false };
+        seat.asks.try_send(ask).ok();
+        true
     }
 
     fn leave(&mut self, node: &str) {

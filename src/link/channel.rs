@@ -150,7 +150,7 @@ impl Speaker {
     /// Says why it ends.
     pub async fn close(&mut self, reason: &str) {
         // A reason has at most 123 bytes (RFC 6455, 5.5).
-        let reason: String = reason.chars().take(40).collect();
+        let reason = reason[..reason.floor_char_boundary(120)].to_owned();
         let frame = CloseFrame { code: CloseCode::Policy, reason: reason.into() };
         self.send(Message::Close(Some(frame))).await.ok();
     }

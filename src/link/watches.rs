@@ -121,7 +121,7 @@ impl Watches {
                     let most = want.picture.get_or_insert(PictureWant { fps, width });
                     (most.fps, most.width) = (most.fps.max(fps), most.width.max(width));
                 }
-                WatchKind::Fmp4 { stream } => drop(want.streams.insert(*number, StreamWant { role: stream })),
+                WatchKind::Fmp4 { stream } => want.streams.push(StreamWant { number: *number, role: stream }),
             }
         }
         wants
@@ -301,7 +301,7 @@ mod tests {
     fn a_stream_of_another_centre_is_another_stream_though_it_has_the_same_number() {
         let mut watches = terms(&[("a", Sharing::ScheduledLive, false)]);
         let now = Stamp::default();
-        let number = |w: &Watches| *w.wants()[&id("a")].streams.keys().next().expect("one");
+        let number = |w: &Watches| w.wants()[&id("a")].streams[0].number;
         watches.ask(fmp4(1, "a"), now);
         let first = number(&watches);
         watches.ask(fmp4(1, "a"), now);

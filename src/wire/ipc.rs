@@ -4,8 +4,6 @@
 //! No address and no password travels here: they go through the worker's standard input ([`CameraSecrets`]), so that a
 //! dump of this socket can be handed to anyone.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::channel::Ending;
@@ -111,8 +109,8 @@ pub enum ToNode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LiveWant {
     pub picture: Option<PictureWant>,
-    /// By number.
-    pub streams: BTreeMap<u64, StreamWant>,
+    /// In the order of their numbers.
+    pub streams: Vec<StreamWant>,
 }
 
 /// Pictures of a wall.
@@ -126,6 +124,8 @@ pub struct PictureWant {
 /// The camera's own stream.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamWant {
+    /// The node's, never used twice.
+    pub number: u64,
     /// Without it: the record stream, where there is one.
     pub role: Option<StreamRole>,
 }
@@ -400,6 +400,27 @@ mod tests {
                 }
             }
             assert_eq!(got, messages);
+        }
+    }
+
+    #[test]
+    fn what_is_live_survives_too() {
+        let camera: CameraId = "ngo-1".parse().expect("valid");
+        let picture = Some(PictureWant { fps: 0.5, width: 640 });
+        let streams =
+            vec![StreamWant { number: 7, role: Some(StreamRole::Record) }, StreamWant { number: 9, role: None }];
+        let want = ToWorker::Live { camera: camera.clone(), want: LiveWant { picture, streams } };
+        let mut decoder = Decoder::default();
+        decoder.push(&encode(&want, &[]).expect("fits"));
+        assert_eq!(decoder.pull().expect("well formed"), Some((want, vec![])));
+        for message in [
+            ToNode::LivePicture { camera, at_ms: 1, width: 2, height: 3 },
+            ToNode::LiveMedia { stream: 7, part: LivePart::Init { mime: "video/mp4".into() } },
+            ToNode::LiveMedia { stream: 7, part: LivePart::Fragment { at_ms: 5, keyframe: true } },
+            ToNode::LiveEnded { stream: 7, reason: Ending::Slow },
+        ] {
+            decoder.push(&encode(&message, b"blob").expect("fits"));
+            assert_eq!(decoder.pull().expect("well formed"), Some((message, b"blob".to_vec())));
         }
     }
 

@@ -12,11 +12,12 @@ use wardwatch::base::Clock;
 use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::CameraId;
 use wardwatch::centre::api::new_secret;
-use wardwatch::centre::live::{Frames, Hub, LiveState, Picture, View};
+use wardwatch::centre::live::{Frames, Hub, LiveState, LiveStream, Picture, Piece, View};
 use wardwatch::centre::store::{CameraInfoStore, LinkStore};
 use wardwatch::config::{CentreConfig, CentreLinkConfig, ClipStore, Sharing};
+use wardwatch::link::channel::{self, Heard, Say};
 use wardwatch::link::identity;
-use wardwatch::wire::channel::{Emergency, Refusal};
+use wardwatch::wire::channel::{Emergency, Ending, Refusal};
 use wardwatch::wire::link::Identity;
 
 use crate::support::broker::Mosquitto;
@@ -303,4 +304,176 @@ fn the_centre_knows_the_cameras_and_never_how_they_are_reached() {
     assert_eq!(node.stop(), 0);
     drop(store);
     centre.stop(&post);
+}
+
+/// What a player would have got when `holds` of all pieces so far.
+fn play(post: &Post, stream: &mut LiveStream, holds: impl Fn(&[Piece]) -> bool) -> Vec<Piece> {
+    post.runtime.block_on(async {
+        let mut pieces = Vec::new();
+        let all = async {
+            while !holds(&pieces) {
+                let Some(piece) = stream.next().await else { break };
+                pieces.push(piece);
+            }
+        };
+        tokio::time::timeout(LONG, all).await.expect("it plays");
+        pieces
+    })
+}
+
+fn bytes(pieces: &[Piece]) -> Vec<u8> {
+    let of = |piece: &Piece| match piece {
+        Piece::Init { bytes, .. } | Piece::Fragment { bytes, .. } => bytes.to_vec(),
+        Piece::End(_) => Vec::new(),
+    };
+    pieces.iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_stream_plays_from_a_keyframe_on_and_who_is_slow_loses_it() {
+    let source = Camera::start(rtsp::h264_small());
+    let better = Camera::start(rtsp::h265());
+    let record = format!("[camera.record]\nurl = \"{}\"\n", better.url());
+    let text = plain("ngo-1", &source, "scheduled_live", "") + &plain("ngo-2", &source, "scheduled_live", MASK);
+    let post = Post::new(&(text + &plain("ngo-3", &source, "scheduled_live", &record)));
+    let centre = post.centre();
+    let hub = centre.centre.hub();
+    let node = post.node();
+    post.connected(&hub);
+    let watch = |id: &str| hub.stream(NODE, &camera(id), None, None);
+
+    let mut stream = watch("ngo-1");
+    let pieces = play(&post, &mut stream, |p| p.len() >= 8);
+    assert!(
+        matches!(&pieces[0], Piece::Init { mime, .. } if mime.starts_with("video/mp4; codecs=\"avc1.")),
+        "{:?}",
+        pieces[0]
+    );
+    assert!(matches!(&pieces[1], Piece::Fragment { keyframe: true, .. }), "it begins with a keyframe");
+    let file = post.site.path("live.mp4");
+    std::fs::write(&file, bytes(&pieces)).expect("writable");
+    let probed = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-select_streams", "v:0", "-of", "csv=p=0"])
+        .args(["-show_entries", "stream=codec_name,width,nb_read_frames"])
+        .arg(&file)
+        .output()
+        .expect("ffprobe is installed");
+    let told = String::from_utf8_lossy(&probed.stdout).trim().to_owned();
+    assert!(probed.status.success() && probed.stderr.is_empty(), "{}", String::from_utf8_lossy(&probed.stderr));
+    assert!(told.starts_with("h264,640,"), "{told}");
+    // Fragments are of 0.4 s at ten pictures a second.
+    let frames: u32 = told.rsplit(',').next().and_then(|n| n.parse().ok()).expect("a number");
+    assert!((7 * 3..=7 * 6).contains(&frames), "{frames} pictures in seven fragments");
+    std::fs::remove_file(&file).expect("there");
+    let Some(Piece::Fragment { at_ms, .. }) = pieces.last() else { panic!("{:?}", pieces.last()) };
+    tracing::info!(behind_ms = SystemClock.now().wall_ms - at_ms, "the newest fragment's beginning, when it is here");
+
+    let mut masked = watch("ngo-2");
+    assert_eq!(play(&post, &mut masked, |p| !p.is_empty()), [Piece::End(LiveState::Masked)]);
+    let mut full = watch("ngo-3");
+    let pieces = play(&post, &mut full, |p| p.len() >= 2);
+    assert!(matches!(&pieces[0], Piece::Init { mime, .. } if mime.contains("hvc1.1.")), "{:?}", pieces[0]);
+    let mut others = [watch("ngo-1"), watch("ngo-1")];
+    play(&post, &mut others[1], |p| !p.is_empty());
+    let mut fifth = watch("ngo-1");
+    assert_eq!(play(&post, &mut fifth, |p| !p.is_empty()), [Piece::End(LiveState::Refused(Refusal::Busy))]);
+    assert_eq!(decoders(&node), 4, "four muxes, and nothing is decoded");
+
+    // Nobody reads `others[0]`; the others go on, and so does the camera.
+    let ends = |p: &[Piece]| matches!(p.last(), Some(Piece::End(_)));
+    drop((full, fifth));
+    until("who is slow loses the stream", LONG, || {
+        post.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(20), stream.next()).await }).ok();
+        post.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(20), others[1].next()).await }).ok();
+        metric(post.site.node_port, "wardwatch_live_watches") == Some(2.0)
+    });
+    let pieces = play(&post, &mut others[0], ends);
+    assert_eq!(pieces.last(), Some(&Piece::End(LiveState::Ended(Ending::Slow))));
+    drop(others);
+    drop(stream);
+    until("nothing is muxed any more", LONG, || decoders(&node) == 0);
+    let left = walk(&post.site.path("")).into_iter().filter(|p| p.extension().is_some_and(|e| e == "mp4"));
+    assert_eq!(left.count(), 0, "nothing of it is kept");
+    assert_eq!(node.stop(), 0);
+    drop((hub, masked));
+    centre.stop(&post);
+}
+
+#[test]
+fn recordings_are_listed_with_their_gaps() {
+    let source = Camera::start(rtsp::h264_small());
+    let post = Post::new(&plain("ngo-1", &source, "events_only", "[camera.recording]\nmode = \"continuous\"\n"));
+    let centre = post.centre();
+    let hub = centre.centre.hub();
+    let ask = |id: &str, from_ms, to_ms| post.runtime.block_on(hub.recordings(NODE, &camera(id), from_ms, to_ms));
+    assert!(ask("ngo-1", 0, 1).is_err(), "nobody is there");
+    let mut node = post.node();
+    post.connected(&hub);
+    let begun = SystemClock.now().wall_ms - 60_000;
+    let now = || SystemClock.now().wall_ms;
+    until("something is recorded", LONG, || ask("ngo-1", begun, now()).is_ok_and(|r| !r.segments.is_empty()));
+    node.kill();
+    until("it is noticed", LONG, || !hub.connected(NODE));
+    let node = post.node();
+    post.connected(&hub);
+    until("there are two files and a gap", LONG, || {
+        ask("ngo-1", begun, now()).is_ok_and(|r| r.segments.len() == 2 && !r.gaps.is_empty())
+    });
+    let to_ms = now();
+    let all = ask("ngo-1", begun, to_ms).expect("answered");
+    assert!(all.gaps.iter().any(|g| g.reason == "node_down"), "{all:?}");
+    assert!(all.segments.iter().all(|s| begun <= s.from_ms && s.from_ms <= s.to_ms && s.to_ms <= to_ms), "{all:?}");
+    assert!(!all.cut);
+    assert_eq!(ask("ngo-9", begun, to_ms).expect("answered"), Default::default());
+    for (from, to) in [(5, 4), (-1, 4), (0, 32 * 24 * 3600 * 1000)] {
+        assert!(ask("ngo-1", from, to).is_err(), "{from} {to}");
+    }
+    assert_eq!(node.stop(), 0);
+    drop(hub);
+    centre.stop(&post);
+}
+
+#[test]
+fn strangers_and_rubbish_are_shown_the_door_and_a_newer_channel_takes_the_older_one_s_place() {
+    let post = Post::new("");
+    let centre = post.centre();
+    let hub = centre.centre.hub();
+    let url = format!("http://127.0.0.1:{}", post.port).parse().expect("a URL");
+    let config = wardwatch::config::NodeLinkConfig { url, ca: None, bandwidth_kbit: 0 };
+    let who = |secret: &str| Identity { ward: WARD.into(), node: NODE.into(), secret: secret.into() };
+    post.runtime.block_on(async {
+        let stranger = channel::open(&config, &who(&"0".repeat(64))).await.err().expect("refused");
+        assert_eq!(stranger.kind(), wardwatch::base::ErrorKind::Unauthorized);
+        assert!(!hub.connected(NODE));
+        let open = || async { channel::open(&config, &who(&post.secret)).await.expect("opens") };
+        let end = |mut listener: channel::Listener| async move {
+            loop {
+                match listener.next().await {
+                    Ok(Heard::Text(_) | Heard::Alive) => {}
+                    Err(e) => return e.to_string(),
+                }
+            }
+        };
+        let (_first, listener) = open().await;
+        let (mut second, hears) = open().await;
+        let why = tokio::time::timeout(LONG, end(listener)).await.expect("it ends");
+        assert!(why.contains("another channel"), "{why}");
+        assert!(hub.connected(NODE), "the second stands");
+        second.say(Say::Text("{\"type\":\"cameras\",\"revision\":1,\"cameras\":[{}]}".into())).await.expect("sent");
+        let why = tokio::time::timeout(LONG, end(hears)).await.expect("it ends");
+        assert!(why.contains("cannot be understood"), "{why}");
+        for rubbish in [vec![], vec![0xff; 4], vec![0, 0, 0, 200, 1, 2, 3], b"\0\0\0\x02{}".to_vec()] {
+            let (mut speaker, listener) = open().await;
+            speaker.say(Say::Binary(rubbish.into())).await.expect("sent");
+            let why = tokio::time::timeout(LONG, end(listener)).await.expect("it ends");
+            assert!(why.contains("impossible"), "{why}");
+        }
+        gone(&hub).await;
+    });
+    drop(hub);
+    centre.stop(&post);
+}
+
+async fn gone(hub: &Hub) {
+    crate::support::wait::until_async("no channel stands", LONG, || async { !hub.connected(NODE) }).await;
 }

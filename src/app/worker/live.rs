@@ -106,28 +106,29 @@ impl Watched {
     pub(super) fn set(
         &self,
         camera: &CameraId,
-        wants: &BTreeMap<u64, StreamWant>,
+        wants: &[StreamWant],
         source: impl Fn(&StreamWant) -> Arc<Stream>,
         outbound: &Arc<Outbound>,
     ) {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // One that is let go of ends by itself, soon; nobody waits for it.
         running.retain(|number, one| {
-            let wanted = wants.contains_key(number);
+            let wanted = wants.iter().any(|w| w.number == *number);
             one.stop.store(!wanted, Ordering::Relaxed);
             wanted
         });
-        for (number, want) in wants {
-            if running.contains_key(number) {
+        for want in wants {
+            let number = want.number;
+            if running.contains_key(&number) {
                 continue;
             }
             let stop = Arc::new(AtomicBool::new(false));
-            let job = Job { number: *number, stream: source(want), outbound: outbound.clone(), stop: stop.clone() };
+            let job = Job { number, stream: source(want), outbound: outbound.clone(), stop: stop.clone() };
             match thread(&format!("live {camera}"), move || job.run()) {
-                Ok(thread) => drop(running.insert(*number, Running { stop, thread: Some(thread) })),
+                Ok(thread) => drop(running.insert(number, Running { stop, thread: Some(thread) })),
                 Err(e) => {
                     tracing::error!(camera = camera.as_str(), "{e}");
-                    outbound.offer(ToNode::LiveEnded { stream: *number, reason: Ending::Failed }, Bytes::new());
+                    outbound.offer(ToNode::LiveEnded { stream: number, reason: Ending::Failed }, Bytes::new());
                 }
             }
         }

@@ -52,7 +52,9 @@ async fn talk<S: LinkStore + CameraInfoStore>(shared: &Shared<S>, node: &str, so
     };
     hub.leave(node, seat);
     tracing::info!(node, "its channel is over: {why}");
-    let reason: String = why.message().chars().take(40).collect();
+    let why_not = why.message();
+    // A reason has at most 123 bytes (RFC 6455, 5.5).
+    let reason = why_not[..why_not.floor_char_boundary(120)].to_owned();
     let code = if why.kind() == ErrorKind::Invalid { close_code::POLICY } else { close_code::AWAY };
     let frame = CloseFrame { code, reason: reason.into() };
     timeout(Duration::from_secs(1), sink.send(Message::Close(Some(frame)))).await.ok();

@@ -93,7 +93,10 @@ pub async fn serve<S: LinkStore + CameraInfoStore>(
     let failed = |e| Error::new(ErrorKind::Io, "the door for clips failed").source(e);
     macro_rules! run {
         ($server:expr) => {{
-            let mut server = $server.handle(handle.clone()).http1_only().first_request_timeout(HEAD_TIMEOUT);
+            let mut server = $server.handle(handle.clone()).first_request_timeout(HEAD_TIMEOUT);
+            // The server's own `http1_only` would take the channel's upgrade away.
+            let http1 = server.http_builder().clone().http1_only();
+            *server.http_builder() = http1;
             server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
             let serving = server.serve(service);
             tokio::pin!(serving);
