@@ -2,9 +2,11 @@
 //!
 //! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `errands` says when a
 //! command goes again, `notice` is what listeners hear.
-//! `live` has what somebody looks at now.
-//! `api` is the door through which nodes deliver clips and open their channels, `incoming` has those that are not whole, `objects` the others.
+//! `account` says who may do what, `live` has what somebody looks at now.
+//! `api` is the door through which nodes deliver clips and open their channels, `incoming` has clips that are not whole,
+//! `objects` the others.
 
+pub mod account;
 pub mod api;
 pub mod control;
 mod errands;
