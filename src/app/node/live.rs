@@ -103,9 +103,20 @@ impl Live {
         Some(tokio::spawn(keeper.run()))
     }
 
+    /// Who looks at what has changed, perhaps.
+    fn want(&self, wants: LiveWants) {
+        let looked = wants.values().map(|w| w.streams.len() + usize::from(w.picture.is_some())).sum::<usize>();
+        gauge!(names::LIVE_WATCHES).set(looked as f64);
+        self.0.wants.send_if_modified(|before| {
+            let changed = *before != wants;
+            *before = wants;
+            changed
+        });
+    }
+
     /// Nobody looks any more.
     fn forget(&self) {
-        self.0.wants.send_replace(LiveWants::new());
+        self.want(LiveWants::new());
         *self.0.arrived.lock().unwrap_or_else(PoisonError::into_inner) = Arrived::default();
     }
 }
@@ -268,10 +279,7 @@ impl Keeper {
                 ),
             }
         }
-        let wants = talk.watches().wants();
-        let looked = wants.values().map(|w| w.streams.len() + usize::from(w.picture.is_some())).sum::<usize>();
-        gauge!(names::LIVE_WATCHES).set(looked as f64);
-        self.live.0.wants.send_if_modified(|before| std::mem::replace(before, wants.clone()) != wants);
+        self.live.want(talk.watches().wants());
         Ok(())
     }
 
@@ -338,7 +346,7 @@ impl Keeper {
     fn end(&self, talk: &Talk, watches: &mut Watches, number: u64, reason: Ending) -> Result<Vec<Say>> {
         let Some(watch) = watches.of_stream(number) else { return Ok(Vec::new()) };
         watches.end(watch);
-        self.live.0.wants.send_replace(watches.wants());
+        self.live.want(watches.wants());
         talk.tell(&Tell::State { watch, state: WatchState::Ended { reason } })?;
         Ok(Vec::new())
     }
