@@ -19,6 +19,7 @@ use crate::centre::api::{self, Door};
 use crate::centre::control::{self, MAX_LINE, SOCKET};
 use crate::centre::desk::Desk;
 use crate::centre::incoming::Incoming;
+use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
 use crate::centre::receive::{self, Settings, Wiring};
 use crate::centre::store::SqliteStore;
@@ -36,6 +37,7 @@ pub struct Centre {
     store: SqliteStore,
     notices: broadcast::Sender<Arc<Notice>>,
     health: watch::Receiver<Health>,
+    hub: Hub,
     quarantined: Option<PathBuf>,
     receiver: JoinHandle<Result<()>>,
     /// The doors, and who looks at what waits; each ends at `shutdown`.
@@ -81,7 +83,8 @@ impl Centre {
             jitter_seed: boot_id.as_u64_pair().1,
         };
         let mut doors = Vec::new();
-        doors.extend(clip_door(config, ward.id, &store, &health_sender, &clock, &shutdown)?);
+        let hub = Hub::default();
+        doors.extend(clip_door(config, ward.id, &store, (&hub, &notices), &health_sender, &clock, &shutdown)?);
         doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown));
         if let Some(after) = config.escalate_after {
             let desk = Desk::new(store.clone(), notices.clone(), clock.clone());
@@ -89,15 +92,21 @@ impl Centre {
         }
         let (mut accounts, mut threads) = (None, Vec::new());
         if let Some(web) = config.web.clone() {
-            let joined =
-                page::Joined { store: &store, notices: &notices, health: &health, clock: &clock, shutdown: &shutdown };
+            let joined = page::Joined {
+                store: &store,
+                hub: &hub,
+                notices: &notices,
+                health: &health,
+                clock: &clock,
+                shutdown: &shutdown,
+            };
             let page = page::start(config, web, ward, boot_id.to_string(), joined)?;
             doors.extend(page.tasks);
             (accounts, threads) = (Some(page.accounts), page.threads);
         }
         let wiring = Wiring { store: store.clone(), notices: notices.clone(), health: health_sender, clock, shutdown };
         let receiver = tokio::spawn(receive::run(mqtt, settings, wiring));
-        Ok(Self { store, notices, health, quarantined, receiver, doors, writer, accounts, threads })
+        Ok(Self { store, notices, health, hub, quarantined, receiver, doors, writer, accounts, threads })
     }
 
     /// Everything committed from now on.
@@ -108,6 +117,11 @@ impl Centre {
     /// For questions; drop it before [`Self::join`].
     pub fn store(&self) -> SqliteStore {
         self.store.clone()
+    }
+
+    /// What is live.
+    pub fn hub(&self) -> Hub {
+        self.hub.clone()
     }
 
     /// The accounts, where there is a page; drop them before [`Self::join`].
@@ -151,6 +165,7 @@ impl Centre {
 
     /// Stops at once, as a power cut would: nothing is finished, no goodbye is said.
     pub async fn kill(self) {
+        self.hub.close();
         self.receiver.abort();
         self.receiver.await.ok();
         for door in self.doors {
@@ -169,6 +184,7 @@ fn clip_door(
     config: &CentreConfig,
     ward: &str,
     store: &SqliteStore,
+    (hub, notices): (&Hub, &broadcast::Sender<Arc<Notice>>),
     health: &watch::Sender<Health>,
     clock: &Arc<dyn Clock>,
     shutdown: &watch::Receiver<bool>,
@@ -185,6 +201,8 @@ fn clip_door(
         store: store.clone(),
         objects: Objects::open(&config.clips)?,
         incoming: Incoming::new(incoming, link.incoming_bytes)?,
+        hub: hub.clone(),
+        notices: notices.clone(),
         max_clip_bytes: link.max_clip_bytes,
         clock: clock.clone(),
         trouble: Arc::new(move |trouble| {

@@ -14,6 +14,7 @@ use crate::centre::account::{Accounts, password};
 use crate::centre::api::v1::{self, Api, Parts};
 use crate::centre::directory::Directory;
 use crate::centre::feed::Feed;
+use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
 use crate::centre::store::SqliteStore;
 use crate::centre::{Health, Notice};
@@ -27,6 +28,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// What the page is joined to.
 pub(super) struct Joined<'a> {
     pub(super) store: &'a SqliteStore,
+    pub(super) hub: &'a Hub,
     pub(super) notices: &'a broadcast::Sender<Arc<Notice>>,
     pub(super) health: &'a watch::Receiver<Health>,
     pub(super) clock: &'a Arc<dyn Clock>,
@@ -53,7 +55,7 @@ pub(super) fn start(
     run: String,
     joined: Joined<'_>,
 ) -> Result<Page> {
-    let Joined { store, notices, health, clock, shutdown } = joined;
+    let Joined { store, hub, notices, health, clock, shutdown } = joined;
     let listener = v1::bind(web.listen)?;
     let (events, loops) = store.reading(READERS, LIMIT, clock.clone());
     let mut threads =
@@ -70,6 +72,7 @@ pub(super) fn start(
         events,
         objects: Objects::open(&config.clips)?,
         accounts: accounts.clone(),
+        hub: hub.clone(),
         directory: Arc::new(Directory::default()),
         feed: Arc::new(Feed::new(run)),
         health: health.clone(),

@@ -90,3 +90,15 @@ pub const CLIPS_DELIVERED: &str = "wardwatch_clips_delivered_total";
 pub const CLIPS_PARKED: &str = "wardwatch_clips_parked_total";
 /// Bytes of clips that the centre has taken.
 pub const CLIP_BYTES_SENT: &str = "wardwatch_clip_bytes_sent_total";
+/// 1 while the channel to the centre stands.
+pub const CHANNEL_CONNECTED: &str = "wardwatch_channel_connected";
+/// Cameras of which pictures are shown, and streams that are sent, now.
+pub const LIVE_WATCHES: &str = "wardwatch_live_watches";
+/// Live pictures that were made. Label `camera`.
+pub const LIVE_PICTURES: &str = "wardwatch_live_pictures_total";
+/// Bytes of live pictures and streams that were sent.
+pub const LIVE_BYTES: &str = "wardwatch_live_bytes_total";
+/// Watches of the centre that this node refused. Label `reason` (`sharing`, `emergency`, `camera`, `busy`).
+pub const LIVE_REFUSED: &str = "wardwatch_live_refused_total";
+/// Nodes whose channel stands.
+pub const CENTRE_CHANNELS: &str = "wardwatch_centre_channels";

@@ -2,8 +2,10 @@
 //!
 //! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `errands` says when a
 //! command goes again, `notice` is what listeners hear.
-//! `desk` is where officers act on events and listeners hear of it.
-//! `account` says who may do what, `triage` what becomes of an event that somebody takes. `api` is the door through which nodes deliver clips, `incoming` has those that are not whole, `objects` the others.
+//! `desk` is where officers act on events and listeners hear of it, `account` says who may do what, `triage` what becomes
+//! of an event that somebody takes, `live` has what somebody looks at now, `directory` what is known of cameras by heart,
+//! `feed` what the page hears. `api` has the doors for people and for nodes, `incoming` has clips that are not whole,
+//! `objects` the others.
 
 pub mod account;
 pub mod api;
@@ -13,6 +15,7 @@ pub mod directory;
 mod errands;
 pub mod feed;
 pub mod incoming;
+pub mod live;
 pub mod message;
 mod notice;
 pub mod objects;

@@ -34,6 +34,10 @@ pub enum Notice {
         node: String,
         event: String,
     },
+    /// A node described its cameras.
+    Cameras {
+        node: String,
+    },
     /// A snooze began or was ended.
     Snoozes,
 }

@@ -92,7 +92,7 @@ fn head(bytes: &[u8]) -> Result<Option<([u8; 4], usize, usize)>> {
 }
 
 /// Contents of the boxes of this kind directly within `bytes`; what is cut off counts as not there.
-fn children<'a>(mut bytes: &'a [u8], wanted: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn children<'a>(mut bytes: &'a [u8], wanted: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
     std::iter::from_fn(move || {
         while let Ok(Some((kind, header, size))) = head(bytes) {
             let content = bytes.get(header..size)?;
@@ -105,7 +105,7 @@ fn children<'a>(mut bytes: &'a [u8], wanted: &'a [u8; 4]) -> impl Iterator<Item 
     })
 }
 
-fn path<'a>(bytes: &'a [u8], kinds: &'a [&'a [u8; 4]]) -> Option<&'a [u8]> {
+pub(super) fn path<'a>(bytes: &'a [u8], kinds: &'a [&'a [u8; 4]]) -> Option<&'a [u8]> {
     kinds.iter().try_fold(bytes, |inner, kind| children(inner, kind).next())
 }
 

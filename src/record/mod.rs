@@ -10,6 +10,7 @@ pub mod audio;
 pub mod boxes;
 pub mod clip;
 pub mod clips;
+pub mod codec;
 pub mod demand;
 pub mod fsck;
 pub mod join;

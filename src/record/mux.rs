@@ -39,7 +39,21 @@ impl Mux {
     /// # Errors
     /// `Invalid` for a codec that cannot be recorded.
     pub fn start(params: &StreamParams) -> Result<Self> {
-        let (pipeline, source, sink) = build(params)?;
+        Self::begin(build(params)?)
+    }
+
+    /// [`Self::start`] with fragments of another length than a recording's.
+    ///
+    /// # Errors
+    /// `Invalid` for a codec that cannot be muxed.
+    pub fn start_with(params: &StreamParams, fragment: Duration) -> Result<Self> {
+        let built = build(params)?;
+        let mux = built.0.by_name("mux").ok_or_else(|| failed("the record template lacks `mux`", ""))?;
+        mux.set_property("fragment-duration", fragment.as_millis() as u32);
+        Self::begin(built)
+    }
+
+    fn begin((pipeline, source, sink): (gst::Pipeline, gst_app::AppSrc, gst_app::AppSink)) -> Result<Self> {
         let (sender, output) = channel();
         sink.set_callbacks(
             gst_app::AppSinkCallbacks::builder()

@@ -1,11 +1,12 @@
 //! Messages between the node and its workers: one Unix socket a worker, frames of `u32 header length, u32 blob length`
-//! (big endian), a JSON header, and a blob (a JPEG) that JSON need not carry.
+//! (big endian), a JSON header, and a blob (a JPEG, a fragment) that JSON need not carry.
 //!
 //! No address and no password travels here: they go through the worker's standard input ([`CameraSecrets`]), so that a
 //! dump of this socket can be handed to anyone.
 
 use serde::{Deserialize, Serialize};
 
+use super::channel::Ending;
 use crate::base::geometry::Polygon;
 use crate::base::types::{
     CameraCounters, CameraHealth, CameraId, EventReport, Gap, NamedLine, Phantom, Segment, StreamRole, Zone,
@@ -17,7 +18,7 @@ use crate::config::{
 };
 
 /// Both ends must speak the same; they are one binary, so a difference means a half-done upgrade.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 const MAX_HEADER: usize = 4 << 20;
 const MAX_BLOB: usize = 32 << 20;
@@ -32,6 +33,8 @@ pub enum ToWorker {
     Assign(Box<CameraAssignment>),
     /// Let go of a camera; its open events end.
     Release { camera: CameraId },
+    /// Who looks at a camera now; replaces what was said before.
+    Live { camera: CameraId, want: LiveWant },
     /// End open events, say [`ToNode::Bye`], exit.
     Stop,
 }
@@ -80,8 +83,59 @@ pub enum ToNode {
     Failed {
         message: String,
     },
+    /// What a camera shows, with its masks; the blob is a JPEG.
+    LivePicture {
+        camera: CameraId,
+        /// UTC milliseconds.
+        at_ms: i64,
+        width: u32,
+        height: u32,
+    },
+    /// The blob is a piece of a stream that somebody looks at.
+    LiveMedia {
+        stream: u64,
+        part: LivePart,
+    },
+    /// A stream is over; it may be asked for again under another number.
+    LiveEnded {
+        stream: u64,
+        reason: Ending,
+    },
     /// Everything has been sent.
     Bye,
+}
+
+/// What those who look at a camera want of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveWant {
+    pub picture: Option<PictureWant>,
+    /// In the order of their numbers.
+    pub streams: Vec<StreamWant>,
+}
+
+/// Pictures of a wall.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PictureWant {
+    pub fps: f32,
+    /// Pixels, at most.
+    pub width: u32,
+}
+
+/// The camera's own stream.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamWant {
+    /// The node's, never used twice.
+    pub number: u64,
+    /// Without it: the record stream, where there is one.
+    pub role: Option<StreamRole>,
+}
+
+/// A piece of a fragmented MP4.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "snake_case")]
+pub enum LivePart {
+    Init { mime: String },
+    Fragment { at_ms: i64, keyframe: bool },
 }
 
 /// What all cameras of a worker share.
@@ -346,6 +400,27 @@ mod tests {
                 }
             }
             assert_eq!(got, messages);
+        }
+    }
+
+    #[test]
+    fn what_is_live_survives_too() {
+        let camera: CameraId = "ngo-1".parse().expect("valid");
+        let picture = Some(PictureWant { fps: 0.5, width: 640 });
+        let streams =
+            vec![StreamWant { number: 7, role: Some(StreamRole::Record) }, StreamWant { number: 9, role: None }];
+        let want = ToWorker::Live { camera: camera.clone(), want: LiveWant { picture, streams } };
+        let mut decoder = Decoder::default();
+        decoder.push(&encode(&want, &[]).expect("fits"));
+        assert_eq!(decoder.pull().expect("well formed"), Some((want, vec![])));
+        for message in [
+            ToNode::LivePicture { camera, at_ms: 1, width: 2, height: 3 },
+            ToNode::LiveMedia { stream: 7, part: LivePart::Init { mime: "video/mp4".into() } },
+            ToNode::LiveMedia { stream: 7, part: LivePart::Fragment { at_ms: 5, keyframe: true } },
+            ToNode::LiveEnded { stream: 7, reason: Ending::Slow },
+        ] {
+            decoder.push(&encode(&message, b"blob").expect("fits"));
+            assert_eq!(decoder.pull().expect("well formed"), Some((message, b"blob".to_vec())));
         }
     }
 

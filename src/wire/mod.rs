@@ -1,5 +1,5 @@
 //! L1: everything that leaves a process as bytes: the public event JSON, MQTT topics, receipts, the link
-//! between node and centre, and the messages between node and worker.
+//! between node and centre (clips, and the channel for live pictures), and the messages between node and worker.
 
 pub mod channel;
 pub mod command;

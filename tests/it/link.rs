@@ -254,6 +254,8 @@ fn a_clip_arrives_whole_over_tls_though_centre_and_node_are_killed() {
     let node = post.site.run(&post.site.path("node.toml"));
     until("the centre has it", LONG, || delivered() == Some(1));
     assert!(post.object(&note.sha256) == Some(content), "byte for byte");
+    let channel = || metric(post.site.node_port, "wardwatch_channel_connected") == Some(1.0);
+    until("the channel stands, encrypted by the same certificates", LONG, channel);
     let rows = post.site.rows("centre/centre.db", "SELECT node, sha256, bytes, masked, complete FROM clip");
     assert_eq!(rows.expect("readable"), [["node-1", &note.sha256, "1200000", "1", "1"]]);
     let left = std::fs::read_dir(post.site.path("centre/clips/incoming/node-1")).expect("there").count();

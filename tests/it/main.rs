@@ -23,6 +23,7 @@ mod event_clips;
 mod ingest;
 mod isolation;
 mod link;
+mod live;
 mod mishaps;
 mod order;
 mod probe;

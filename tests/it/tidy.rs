@@ -64,6 +64,11 @@ const DOORS: &[Door] = &[
     Door { words: &["rusqlite"], places: &["store/", "centre/store/"], reason: "SQL lives with its schema" },
     Door { words: &["axum"], places: &["centre/api", "link"], reason: "doors to the outside are few and known" },
     Door { words: &["reqwest"], places: &["link/client.rs"], reason: "one client, with one set of limits" },
+    Door {
+        words: &["tokio_tungstenite", "tokio_rustls"],
+        places: &["link/channel.rs"],
+        reason: "one channel, with one set of limits",
+    },
     Door { words: &["object_store"], places: &["centre/objects.rs"], reason: "the bucket's keys are in one place" },
     Door { words: &["image", "yuv"], places: &["snapshot.rs"], reason: "pictures are made in one place" },
     Door { words: &["secrecy"], places: &["config/secret.rs"], reason: "one type holds secrets" },

@@ -8,6 +8,7 @@ mod control;
 mod dump;
 mod fleet;
 mod link;
+mod live;
 mod orders;
 mod places;
 mod process;
@@ -36,6 +37,7 @@ use crate::base::clock::SystemClock;
 use crate::base::{Clock, Error, ErrorKind, Pulse, Result};
 use crate::config::{CamerasDocument, DetectConfig, MqttConfig, NodeConfig, WardwatchConfig};
 use crate::link::observe;
+use crate::link::watches::LiveWants;
 use crate::publish;
 use crate::publish::presence::CameraStatuses;
 use crate::store::{BALLAST, Settings, Store};
@@ -46,6 +48,7 @@ use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
 use link::Uplink;
+use live::Live;
 use orders::Orders;
 use process::WorkerProcess;
 use recordings::Recordings;
@@ -92,8 +95,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
 
     let (store, writer, system) = open_store(&node, &origin, &clock).await?;
-    let (system_stop, system_stopped) = watch::channel(false);
-    let telling = tokio::spawn(system.clone().run(system_stopped));
+    let (system_stop, telling) = tell_of_itself(&system);
 
     // Before recording: its workers are given what the document says, and clips must know it by then.
     let clips = Clips::ready(&node, program.clone(), store.clone(), clock.clone(), &document).await?;
@@ -124,9 +126,12 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let commands = control::open(&node.state_dir, store.clone(), clock.clone())?;
     let obeying = Orders::start(&node, &origin, store.clone(), clips.clone(), clock.clone(), &document, office);
     let (tracks, tracking) = Tracks::start(&site.track, &node, store.clone(), clock.clone());
-    let keepers = Keepers { recordings, clips, tracks: tracks.clone() };
+    let live = Live::new();
+    live.apply(&document);
+    let keepers = Keepers { recordings, clips, tracks: tracks.clone(), live: live.clone() };
     let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
-    let delivering = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
+    let uplink = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
+    let linked = uplink.into_iter().chain(live.start(&node, clock.clone()));
     let readiness = readiness(sink.clone(), publish_health);
     let mut until = shutdown.clone();
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
@@ -134,7 +139,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
 
     let pruning = tokio::spawn(prune(store.clone(), clock.clone(), node.keep_events_days));
     let (policies, retaining) = shelf.keep(&document);
-    let mut fleet = fleet(&site, &node, program, run_dir, sink)?;
+    let mut fleet = fleet(&site, &node, program, run_dir, sink, live.wants())?;
     fleet.apply(&document);
     let living = beat(vitals.store, vitals.every, store.clone());
     let mut pulse = tokio::time::interval(vitals.every);
@@ -159,6 +164,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                         continue;
                     }
                     obeying.apply(&newer);
+                    live.apply(&newer);
                     fleet.apply(&newer);
                     policies.send_replace(shelf::policies(&newer));
                     document = newer;
@@ -170,7 +176,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     fleet.stop().await;
     clipping.stop().await;
     let others = [pruning, retaining, living, commands, tracking, obeying.task];
-    others.into_iter().chain(delivering).for_each(|task| task.abort());
+    others.into_iter().chain(linked).for_each(|task| task.abort());
     tracks.finish().await;
     system_stop.send_replace(true);
     if let Err(e) = telling.await {
@@ -219,6 +225,12 @@ async fn open_store(
         system.tell(&Moment::DatabaseRebuilt { aside, salvaged: opened.salvaged });
     }
     Ok((store, writer, system))
+}
+
+/// Tells of the node itself until told to stop.
+fn tell_of_itself(system: &SystemEvents) -> (watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+    let (stop, stopped) = watch::channel(false);
+    (stop, tokio::spawn(system.clone().run(stopped)))
 }
 
 /// What a node that is ready has.
@@ -281,7 +293,14 @@ fn publish_settings(node: &NodeConfig, origin: &Origin, clock: &dyn Clock) -> pu
     }
 }
 
-fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: PathBuf, sink: Sink) -> Result<Fleet> {
+fn fleet(
+    site: &WardwatchConfig,
+    node: &NodeConfig,
+    program: PathBuf,
+    run_dir: PathBuf,
+    sink: Sink,
+    live: watch::Receiver<LiveWants>,
+) -> Result<Fleet> {
     let setup = WorkerSetup {
         protocol: PROTOCOL,
         timezone: site.timezone.clone(),
@@ -308,6 +327,7 @@ fn fleet(site: &WardwatchConfig, node: &NodeConfig, program: PathBuf, run_dir: P
         silence: Duration::from_secs(silence),
         clock: clock.clone(),
         deaths,
+        live: live.clone(),
     };
     Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink, of_fleet))
 }

@@ -23,7 +23,10 @@ use crate::app::telemetry;
 use crate::base::types::{CameraId, Phantom};
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::config::{Camera, Sandbox};
-use crate::wire::ipc::{self, CameraAssignment, CameraSecrets, Decoder, PROTOCOL, ToNode, ToWorker, WorkerSetup};
+use crate::link::watches::LiveWants;
+use crate::wire::ipc::{
+    self, CameraAssignment, CameraSecrets, Decoder, LiveWant, PROTOCOL, ToNode, ToWorker, WorkerSetup,
+};
 
 /// A worker that has said nothing for this long after its start is given up.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
@@ -77,6 +80,8 @@ pub(super) struct WorkerProcess {
     pub(super) silence: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) deaths: mpsc::Sender<Death>,
+    /// What somebody looks at.
+    pub(super) live: watch::Receiver<LiveWants>,
 }
 
 enum End {
@@ -185,7 +190,14 @@ impl WorkerProcess {
         let path = self.run_dir.join(format!("worker-{}.sock", self.index));
         let (mut child, stdin, socket) = self.start(&path).await?;
         let (read, write) = socket.into_split();
-        let mut orders = Orders { write, stdin, given: HashMap::new(), dump: self.dump.clone(), index: self.index };
+        let mut orders = Orders {
+            write,
+            stdin,
+            given: HashMap::new(),
+            shown: LiveWants::new(),
+            dump: self.dump.clone(),
+            index: self.index,
+        };
         orders.send(&ToWorker::Setup(Box::new(self.setup.clone()))).await?;
         let end = self.converse(read, &mut orders, desired, child.id()).await;
         life.cameras = orders.given.keys().cloned().collect();
@@ -291,6 +303,7 @@ impl WorkerProcess {
         let mut ready = false;
         let mut recordings = None;
         let mut stop_at: Option<Instant> = None;
+        let mut live = self.live.clone();
         desired.mark_changed();
         loop {
             let deadline = stop_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -349,9 +362,17 @@ impl WorkerProcess {
                         // A worker that is dying cannot take the order; its end is seen by the read above.
                         orders.send(&ToWorker::Stop).await.ok();
                         stop_at = Some(Instant::now() + STOP_DEADLINE);
-                    } else if ready && stop_at.is_none() && orders.reconcile(&wanted, &self.sink).await.is_err() {
-                        tracing::debug!(worker = self.index, "orders could not be delivered");
+                    } else if ready && stop_at.is_none() {
+                        let wants = live.borrow_and_update().clone();
+                        if orders.reconcile(&wanted, &self.sink).await.is_err() || orders.show(&wants).await.is_err() {
+                            tracing::debug!(worker = self.index, "orders could not be delivered");
+                        }
                     }
+                }
+                Ok(()) = live.changed(), if ready && stop_at.is_none() => {
+                    let wants = live.borrow_and_update().clone();
+                    // A worker that is dying is asked again when it is back.
+                    orders.show(&wants).await.ok();
                 }
                 () = tokio::time::sleep_until(deadline), if stop_at.is_some() => {
                     return Ok(End::Died(Error::new(ErrorKind::Timeout, "the worker did not stop in time")));
@@ -408,6 +429,8 @@ struct Orders {
     write: OwnedWriteHalf,
     stdin: Option<ChildStdin>,
     given: HashMap<CameraId, (u64, Camera, u64)>,
+    /// What it was told of who looks.
+    shown: LiveWants,
     dump: Dump,
     index: usize,
 }
@@ -432,12 +455,26 @@ impl Orders {
         written.map_err(|e| Error::io("cannot write to a worker", "standard input", e))
     }
 
+    /// Tells it who looks at its cameras, where that has changed.
+    async fn show(&mut self, wants: &LiveWants) -> Result<()> {
+        let nobody = LiveWant::default();
+        for camera in self.given.keys().cloned().collect::<Vec<_>>() {
+            let want = wants.get(&camera).unwrap_or(&nobody);
+            if self.shown.get(&camera).unwrap_or(&nobody) != want {
+                self.send(&ToWorker::Live { camera: camera.clone(), want: want.clone() }).await?;
+                self.shown.insert(camera, want.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// Sends what differs between what the worker has and what it should have.
     async fn reconcile(&mut self, wanted: &Desired, sink: &Sink) -> Result<()> {
         let gone: Vec<CameraId> =
             self.given.keys().filter(|id| wanted.cameras.iter().all(|(c, _)| c.id != **id)).cloned().collect();
         for camera in gone {
             self.given.remove(&camera);
+            self.shown.remove(&camera);
             self.send(&ToWorker::Release { camera }).await?;
         }
         for (camera, generation) in &wanted.cameras {
@@ -447,6 +484,8 @@ impl Orders {
             }
             let known = self.given.get(&camera.id).map(|(_, _, generation)| *generation);
             if known != Some(*generation) {
+                // It connects anew, and knows of nobody who looks.
+                self.shown.remove(&camera.id);
                 self.send_secrets(camera, *generation).await?;
             }
             let phantoms: Vec<Phantom> = sink.phantoms(&camera.id).await;

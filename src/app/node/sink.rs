@@ -10,6 +10,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::watch;
 
 use super::clips::Clips;
+use super::live::Live;
 use super::recordings::Recordings;
 use super::system::{Condition, SystemEvents};
 use super::tracks::Tracks;
@@ -36,6 +37,7 @@ pub(super) struct Keepers {
     pub(super) recordings: Recordings,
     pub(super) clips: Clips,
     pub(super) tracks: Tracks,
+    pub(super) live: Live,
 }
 
 /// Cloneable; shared by the tasks of all workers.
@@ -106,6 +108,9 @@ impl Sink {
             ToNode::SegmentClosed(segment) => self.0.keepers.recordings.closed(*segment).await,
             ToNode::GapBegan(gap) => self.0.keepers.recordings.gap_began(gap).await,
             ToNode::GapEnded { camera, at_ms } => self.0.keepers.recordings.gap_ended(camera, at_ms).await,
+            live @ (ToNode::LivePicture { .. } | ToNode::LiveMedia { .. } | ToNode::LiveEnded { .. }) => {
+                self.0.keepers.live.take(live, blob.into());
+            }
             ToNode::Hello { .. } | ToNode::Ready { .. } | ToNode::Failed { .. } | ToNode::Bye => {}
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! One camera inside a worker: its threads (receive detect, receive record, decode, task, record) and what they share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::live::{Frames, Tap, Watched};
 use super::outbound::Outbound;
 use super::pulse::{self, Pulse};
 use super::record::{RecordControl, RecordLoop};
@@ -31,7 +32,7 @@ use crate::rules::IdSource;
 use crate::rules::schedule::Schedule;
 use crate::track::Tracker;
 use crate::track::trajectory::Trajectories;
-use crate::wire::ipc::{CameraAssignment, CameraSecrets, StreamSettings, ToNode};
+use crate::wire::ipc::{CameraAssignment, CameraSecrets, LiveWant, PictureWant, StreamSettings, StreamWant, ToNode};
 
 /// Frames and their detections that may wait for the camera's task.
 const TASK_QUEUE: usize = 4;
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outbound: Arc<Outbound>,
     pub(super) mailbox: Arc<Mailbox<CameraId, Frame>>,
+    pub(super) live: Arc<Frames>,
     pub(super) track: TrackConfig,
     pub(super) site: SiteSettings,
     pub(super) ring_bytes: usize,
@@ -76,6 +78,11 @@ pub(super) struct CameraRuntime {
     record: Option<Arc<Stream>>,
     recording: Arc<RecordControl>,
     fps: Arc<Mutex<f32>>,
+    /// It has rules, for which somebody has to look.
+    detecting: Arc<AtomicBool>,
+    /// What becomes a live picture.
+    tap: Arc<Tap>,
+    watched: Watched,
     masks: Mutex<Masks>,
     task: SyncSender<TaskInput>,
     counts: Arc<Counts>,
@@ -90,6 +97,7 @@ impl CameraRuntime {
         let id = assignment.id.clone();
         let detect = Stream::new(shared.ring_bytes);
         // Without a rule nobody asks what is to be seen: such a camera is recorded, not looked at.
+        let detecting = Arc::new(AtomicBool::new(!assignment.rules.is_empty()));
         detect.set_decoded(!assignment.rules.is_empty());
         let record = assignment.record.as_ref().map(|_| Stream::new(shared.ring_bytes));
         let (task, inputs) = sync_channel(TASK_QUEUE);
@@ -103,8 +111,14 @@ impl CameraRuntime {
 
         let (mailbox, camera, replaced) = (shared.mailbox.clone(), id.clone(), counts.clone());
         mailbox.add(id.clone());
+        shared.live.add(id.clone());
+        let tap = Arc::new(Tap::default());
+        let (looks, shown, live) = (detecting.clone(), tap.clone(), shared.live.clone());
         let deliver = Arc::new(move |frame: Frame| {
-            if mailbox.put(&camera, frame) == Put::Replaced {
+            if shown.takes(frame.arrived.mono) {
+                live.put(&camera, frame.clone());
+            }
+            if looks.load(Ordering::Relaxed) && mailbox.put(&camera, frame) == Put::Replaced {
                 replaced.replaced.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -137,6 +151,9 @@ impl CameraRuntime {
             record,
             recording,
             fps,
+            detecting,
+            tap,
+            watched: Watched::default(),
             task,
             counts,
         }))
@@ -154,10 +171,31 @@ impl CameraRuntime {
         *self.masks.lock().unwrap_or_else(PoisonError::into_inner) = Masks::new(new.masks.clone());
         // Ending a segment takes the recording thread's time, not this one's.
         self.recording.set_mode(new.recording, hours(&new, &self.site), self.clock.now());
-        self.detect.set_decoded(!new.rules.is_empty());
+        self.detecting.store(!new.rules.is_empty(), Ordering::Relaxed);
+        self.open_or_close();
         if self.task.send(TaskInput::Reconfigure(Box::new(new))).is_err() {
             tracing::error!(camera = self.assignment.id.as_str(), "its task has ended");
         }
+    }
+
+    /// Who looks has changed: begins to decode what only they want, or stops.
+    pub(super) fn show(&self, want: &LiveWant, shared: &Shared) {
+        self.tap.set(want.picture);
+        self.open_or_close();
+        let source = |want: &StreamWant| match (&self.record, want.role) {
+            (Some(record), None | Some(StreamRole::Record)) => record.clone(),
+            _ => self.detect.clone(),
+        };
+        self.watched.set(&self.assignment.id, &want.streams, source, &shared.outbound);
+    }
+
+    /// What its live pictures are to be like; none when nobody looks any more.
+    pub(super) fn picture_want(&self) -> Option<PictureWant> {
+        self.tap.want()
+    }
+
+    fn open_or_close(&self) {
+        self.detect.set_decoded(self.detecting.load(Ordering::Relaxed) || self.tap.want().is_some());
     }
 
     /// `frame` with this camera's masks burned in.
@@ -199,6 +237,8 @@ impl CameraRuntime {
         }
         self.recording.stop();
         shared.mailbox.remove(&self.assignment.id);
+        shared.live.remove(&self.assignment.id);
+        self.watched.stop().into_iter().for_each(join);
         // The task may be gone already; then there is nothing to end.
         self.task.send(TaskInput::Stop).ok();
         for handle in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {

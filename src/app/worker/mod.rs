@@ -6,6 +6,7 @@
 //! the worker.
 
 mod camera;
+mod live;
 mod outbound;
 mod pulse;
 mod record;
@@ -28,8 +29,8 @@ use crate::base::types::{CameraId, Frame};
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::detect::{Detector, Mailbox, Take};
 use crate::wire::ipc::{
-    self, CameraAssignment, CameraSecrets, Decoder, LateThread, PROTOCOL, SandboxReport, ToNode, ToWorker, WorkerSetup,
-    WorkerStats,
+    self, CameraAssignment, CameraSecrets, Decoder, LateThread, LiveWant, PROTOCOL, SandboxReport, ToNode, ToWorker,
+    WorkerSetup, WorkerStats,
 };
 use camera::{CameraRuntime, Shared};
 use outbound::Outbound;
@@ -128,6 +129,7 @@ fn serve(
         match messages.next() {
             Ok(Some(ToWorker::Assign(assignment))) => worker.assign(*assignment, vault),
             Ok(Some(ToWorker::Release { camera })) => worker.release(&camera),
+            Ok(Some(ToWorker::Live { camera, want })) => worker.show(&camera, &want),
             Ok(Some(ToWorker::Stop) | None) => break Ok(()),
             Ok(Some(ToWorker::Setup(_))) => tracing::warn!("a second set-up is ignored"),
             Err(e) => break Err(e),
@@ -237,6 +239,7 @@ impl Worker {
             clock: clock.clone(),
             outbound: outbound.clone(),
             mailbox: Arc::new(Mailbox::new()),
+            live: Arc::new(live::Frames::new()),
             track: setup.track.clone(),
             site: SiteSettings::new(&setup.timezone, setup.snapshot.clone(), &model)?,
             ring_bytes: setup.ring_bytes,
@@ -255,6 +258,17 @@ impl Worker {
                 detect_loop(detector, &mailbox, &cameras, &times, &*clock);
             })?
         };
+        let pictures = {
+            let (frames, outbound, cameras) = (shared.live.clone(), outbound.clone(), cameras.clone());
+            let pulse = shared.pulse.clone();
+            thread("live", move || {
+                pulse.watch("live", None);
+                live::pictures(&frames, &outbound, |camera, frame| {
+                    let runtime = cameras.read().unwrap_or_else(PoisonError::into_inner).get(camera).cloned()?;
+                    Some((runtime.mask(frame), runtime.picture_want()?))
+                });
+            })?
+        };
         let stats = {
             let (cameras, outbound, stopping) = (cameras.clone(), outbound.clone(), stopping.clone());
             let pulse = shared.pulse.clone();
@@ -264,7 +278,7 @@ impl Worker {
             })?
         };
         outbound.send(ToNode::Ready { model, provider, sandbox }, Bytes::new());
-        Ok(Self { shared, cameras, threads: vec![detect, stats], stopping })
+        Ok(Self { shared, cameras, threads: vec![detect, pictures, stats], stopping })
     }
 
     fn lookup(&self, camera: &CameraId) -> Option<Arc<CameraRuntime>> {
@@ -292,6 +306,13 @@ impl Worker {
         }
     }
 
+    /// Who looks at `camera` has changed.
+    fn show(&self, camera: &CameraId, want: &LiveWant) {
+        if let Some(runtime) = self.lookup(camera) {
+            runtime.show(want, &self.shared);
+        }
+    }
+
     fn release(&self, camera: &CameraId) {
         let runtime = self.cameras.write().unwrap_or_else(PoisonError::into_inner).remove(camera);
         if let Some(runtime) = runtime {
@@ -309,6 +330,7 @@ impl Worker {
             }
         });
         self.shared.mailbox.close();
+        self.shared.live.close();
         *self.stopping.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stopping.1.notify_all();
         for handle in self.threads {

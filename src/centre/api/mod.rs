@@ -1,7 +1,9 @@
-//! The centre's doors. `v1` is that for people; here is the one for nodes: enrolment and delivery of clips over HTTP/1.1, with TLS where a certificate is
+//! The centre's doors. `v1` is that for people; here is the one for nodes: enrolment, delivery of clips and the channel
+//! for what is live, over HTTP/1.1, with TLS where a certificate is
 //! given. Strangers can reach it: requests are small, slow ones are cut off, guessing is slowed down, and no answer says
 //! more than who asks may know. Errors are `application/problem+json` (RFC 9457).
 
+mod channel;
 mod clips;
 mod enrol;
 mod guard;
@@ -15,7 +17,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{head, post};
+use axum::routing::{get, head, post};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use rustls::pki_types::pem::PemObject;
@@ -23,11 +25,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use tokio::sync::broadcast;
+
+use super::Notice;
 use super::incoming::Incoming;
+use super::live::Hub;
 use super::objects::Objects;
-use super::store::LinkStore;
+use super::store::{CameraInfoStore, LinkStore};
 use crate::base::{Clock, Error, ErrorKind, Result, telemetry};
 use crate::config::{CentreLinkConfig, TlsFiles};
+use crate::wire::channel::CHANNEL_PATH;
 use crate::wire::link::{self, CLIPS_PATH, ENROL_PATH, MAX_JSON, Problem, Trouble, parse_bearer};
 
 pub use enrol::{CODE_LIFE_MS, code as new_code, normal, secret as new_secret};
@@ -51,6 +58,10 @@ pub struct Door<S> {
     pub store: S,
     pub objects: Objects,
     pub incoming: Incoming,
+    /// Who looks at what.
+    pub hub: Hub,
+    /// Told when a node has described its cameras.
+    pub notices: broadcast::Sender<Arc<Notice>>,
     pub max_clip_bytes: u64,
     pub clock: Arc<dyn Clock>,
     /// Told why clips cannot be stored, or that they can again.
@@ -76,12 +87,17 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 ///
 /// # Errors
 /// `Config` when certificate or key cannot be used.
-pub async fn serve<S: LinkStore>(
+pub async fn serve<S: LinkStore + CameraInfoStore>(
     listener: TcpListener,
     config: &CentreLinkConfig,
     door: Door<S>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
+    let hub = door.hub.clone();
+    let shutdown = async move {
+        shutdown.await;
+        hub.close();
+    };
     serve_router(listener, config.tls.as_ref(), "[centre.link]", router(door), shutdown).await
 }
 
@@ -100,7 +116,10 @@ async fn serve_router(
     let failed = |e| Error::new(ErrorKind::Io, format!("the door of {key} failed")).source(e);
     macro_rules! run {
         ($server:expr) => {{
-            let mut server = $server.handle(handle.clone()).http1_only().first_request_timeout(HEAD_TIMEOUT);
+            let mut server = $server.handle(handle.clone()).first_request_timeout(HEAD_TIMEOUT);
+            // The server's own `http1_only` would take the channel's upgrade away.
+            let http1 = server.http_builder().clone().http1_only();
+            *server.http_builder() = http1;
             server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
             let serving = server.serve(service);
             tokio::pin!(serving);
@@ -117,10 +136,11 @@ async fn serve_router(
     }
 }
 
-fn router<S: LinkStore>(door: Door<S>) -> Router {
+fn router<S: LinkStore + CameraInfoStore>(door: Door<S>) -> Router {
     let shared = Arc::new(Shared { door, guard: Guard::default() });
     Router::new()
         .route(ENROL_PATH, post(enrol::enrol::<S>))
+        .route(CHANNEL_PATH, get(channel::open::<S>))
         .route(CLIPS_PATH, post(clips::announce::<S>))
         .route(&format!("{CLIPS_PATH}/{{sha256}}"), head(clips::offset::<S>).patch(clips::append::<S>))
         .fallback(|| async { refuse(Trouble::NotFound) })

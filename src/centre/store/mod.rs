@@ -8,6 +8,7 @@ pub mod backup;
 mod command;
 mod event;
 mod files;
+mod info;
 mod link;
 pub mod query;
 mod read;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::Result;
 use crate::base::types::CameraId;
 use crate::centre::triage::{Act, Officer, Refusal, Snooze, Triage};
+use crate::wire::channel::CameraInfo;
 use crate::wire::command::{Answer, Command};
 use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
@@ -182,6 +184,32 @@ pub trait LinkStore: Clone + Send + Sync + 'static {
 
     /// The clips of an event that were delivered, in the order they came.
     fn clips(&self, node: String, event: String) -> impl Future<Output = Result<Vec<ClipNote>>> + Send;
+}
+
+/// A camera as its node describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredInfo {
+    pub node: String,
+    /// Of the node's cameras document.
+    pub revision: u64,
+    pub camera: CameraInfo,
+    /// UTC milliseconds.
+    pub updated_ms: i64,
+}
+
+/// What nodes tell of their cameras.
+pub trait CameraInfoStore: Clone + Send + Sync + 'static {
+    /// Keeps all cameras of `node`; those that are no longer named are forgotten.
+    fn describe(
+        &self,
+        node: String,
+        revision: u64,
+        cameras: Vec<CameraInfo>,
+        now_ms: i64,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// All cameras of all nodes, by node and id.
+    fn descriptions(&self) -> impl Future<Output = Result<Vec<StoredInfo>>> + Send;
 }
 
 /// A command that its node, which is there, has not answered.

@@ -94,6 +94,16 @@ CREATE TABLE camera (
   PRIMARY KEY (node, name)
 ) STRICT, WITHOUT ROWID;
 
+-- What nodes tell of their cameras: name, place, zones, rules. Never how one is reached.
+CREATE TABLE camera_info (
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  revision INTEGER NOT NULL,            -- of the node's cameras document
+  json TEXT NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  PRIMARY KEY (node, camera)
+) STRICT, WITHOUT ROWID;
+
 -- Nodes that may deliver. The secret itself is on the node only.
 CREATE TABLE enrolment (
   node TEXT PRIMARY KEY,

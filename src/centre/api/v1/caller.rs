@@ -17,7 +17,7 @@ use super::{Api, Shared};
 use crate::base::Result;
 use crate::centre::account::Session;
 use crate::centre::account::can::{Action, Caller, Denial, Object, can};
-use crate::centre::store::{AccessEntry, AccessStore};
+use crate::centre::store::AccessEntry;
 
 /// The cookie that holds a session's token.
 pub(super) const COOKIE: &str = "wardwatch_session";
@@ -99,7 +99,7 @@ impl Visitor {
 
     /// Writes down what is done. The caller goes on when it is on disk, and not otherwise.
     pub(super) async fn record(&self, api: &Api, action: Action, about: About) -> Answer<()> {
-        Ok(api.store.record(vec![self.entry(api, action, about)]).await?)
+        api.record(vec![self.entry(api, action, about)]).await
     }
 
     /// Writes down that something is looked at: once a session, action and object.
@@ -115,7 +115,7 @@ impl Visitor {
             return Ok(());
         }
         let entries = new.iter().map(|(_, about)| self.entry(api, action, about.clone())).collect();
-        api.store.record(entries).await?;
+        api.record(entries).await?;
         new.iter().for_each(|(key, _)| api.views.add(view(key)));
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Visitor {
         api.views.add((self.session.id.clone(), action, object));
     }
 
-    fn entry(&self, api: &Api, action: Action, about: About) -> AccessEntry {
+    pub(super) fn entry(&self, api: &Api, action: Action, about: About) -> AccessEntry {
         AccessEntry {
             at_ms: api.clock.now().wall_ms,
             user: Some(self.session.user.id.clone()),

@@ -5,6 +5,7 @@ mod caller;
 mod cameras;
 mod events;
 mod input;
+mod live;
 mod log;
 mod media;
 mod page;
@@ -42,9 +43,10 @@ use crate::centre::account::can::{Action, Denial, Lent};
 use crate::centre::desk::Desk;
 use crate::centre::directory::Directory;
 use crate::centre::feed::Feed;
+use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
 use crate::centre::store::query::EventSummary;
-use crate::centre::store::{SqliteEvents, SqliteStore};
+use crate::centre::store::{AccessEntry, AccessStore, SqliteEvents, SqliteStore};
 use crate::centre::{Health, Notice};
 use crate::config::WebConfig;
 
@@ -75,6 +77,7 @@ pub struct Api {
     pub events: SqliteEvents,
     pub objects: Objects,
     pub accounts: Accounts<SqliteStore>,
+    pub hub: Hub,
     pub directory: Arc<Directory>,
     pub feed: Arc<Feed>,
     pub health: watch::Receiver<Health>,
@@ -99,6 +102,7 @@ pub struct Parts {
     pub events: SqliteEvents,
     pub objects: Objects,
     pub accounts: Accounts<SqliteStore>,
+    pub hub: Hub,
     pub directory: Arc<Directory>,
     pub feed: Arc<Feed>,
     pub health: watch::Receiver<Health>,
@@ -127,6 +131,7 @@ impl Api {
             events: parts.events,
             objects: parts.objects,
             accounts: parts.accounts,
+            hub: parts.hub,
             directory: parts.directory,
             feed: parts.feed,
             health: parts.health,
@@ -139,6 +144,11 @@ impl Api {
     /// Asks `decide` about a camera on the terms that are in force now.
     fn lent<T>(&self, node: &str, camera: &str, decide: impl FnOnce(Lent<'_>) -> T) -> T {
         self.directory.lent(node, camera, self.clock.now().wall_ms, decide)
+    }
+
+    /// Writes the access log.
+    async fn record(&self, entries: Vec<AccessEntry>) -> Answer<()> {
+        Ok(self.store.record(entries).await?)
     }
 
     /// What is out of reach is answered as if it were not there; everything else says why not.
@@ -213,6 +223,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
         .routes(routes!(cameras::nodes))
+        .routes(routes!(live::wall))
+        .routes(routes!(live::camera))
+        .routes(routes!(live::recordings))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::edit))
         .routes(routes!(users::link))

@@ -111,6 +111,6 @@ impl Listener {
 }
 
 /// Resolves when the centre stops.
-async fn ended(shutdown: &mut tokio::sync::watch::Receiver<bool>) {
+pub(super) async fn ended(shutdown: &mut tokio::sync::watch::Receiver<bool>) {
     shutdown.wait_for(|stop| *stop).await.map(drop).ok();
 }

@@ -1,5 +1,7 @@
 //! From what the centre committed to what the page hears.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::Api;
@@ -7,9 +9,10 @@ use super::cameras::BrokerJson;
 use super::shape;
 use crate::base::Result;
 use crate::centre::feed::Audience;
-use crate::centre::store::EventStore;
 use crate::centre::store::query::EventSummary;
+use crate::centre::store::{CameraInfoStore, EventStore};
 use crate::centre::{Health, Notice};
+use crate::wire::channel::CameraInfo;
 
 impl Api {
     /// Learns everything that is known at the start.
@@ -19,6 +22,7 @@ impl Api {
     pub async fn learn(&self) -> Result<()> {
         let (nodes, cameras) = (self.events.nodes().await?, self.events.cameras().await?);
         self.directory.fill(nodes, cameras);
+        self.learn_cameras().await?;
         self.learn_people().await
     }
 
@@ -29,6 +33,7 @@ impl Api {
             Notice::Event(committed) => self.tell_event(&committed.node, &committed.event.id).await,
             Notice::Snapshot { node, event, .. } => self.tell_event(node, event).await,
             Notice::Triage { node, event } => self.tell_triage(node, event).await,
+            Notice::Cameras { node } => self.tell_cameras(node).await,
             Notice::Snoozes => {
                 self.feed.tell("snooze", Audience::All, "{}".into());
                 Ok(())
@@ -74,6 +79,24 @@ impl Api {
         if let Ok(text) = serde_json::to_string(&said) {
             self.feed.tell("broker", Audience::All, text);
         }
+    }
+
+    /// Learns how nodes describe their cameras.
+    async fn learn_cameras(&self) -> Result<()> {
+        let mut described: BTreeMap<(String, u64), Vec<CameraInfo>> = BTreeMap::new();
+        for known in self.store.descriptions().await? {
+            described.entry((known.node, known.revision)).or_default().push(known.camera);
+        }
+        for ((node, revision), cameras) in described {
+            self.directory.describe(&node, revision, cameras);
+        }
+        Ok(())
+    }
+
+    async fn tell_cameras(&self, node: &str) -> Result<()> {
+        self.learn_cameras().await?;
+        self.feed.tell("cameras", Audience::All, json!({ "node": node }).to_string());
+        Ok(())
     }
 
     async fn tell_event(&self, node: &str, id: &str) -> Result<()> {

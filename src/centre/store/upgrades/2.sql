@@ -1,4 +1,4 @@
--- Version 1 to 2: enrolled nodes, clips, commands and holds; events by facets; triage; accounts and the access log. Frozen; what the tables mean stands in schema.sql.
+-- Version 1 to 2: enrolled nodes, clips, commands and holds, descriptions of cameras; events by facets; triage; accounts and the access log. Frozen; what the tables mean stands in schema.sql.
 
 CREATE TABLE enrolment (
   node TEXT PRIMARY KEY,
@@ -58,6 +58,15 @@ CREATE TABLE hold (
   state TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hold_camera ON hold (node, camera, from_ms);
+
+CREATE TABLE camera_info (
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  json TEXT NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  PRIMARY KEY (node, camera)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE facet (
   id INTEGER PRIMARY KEY,
