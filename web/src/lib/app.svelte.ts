@@ -240,13 +240,20 @@ class App {
         break;
       }
       case 'camera': {
-        const camera = data as Camera;
-        this.cameras = new Map(this.cameras).set(cameraOf(camera), camera);
+        // A change names what changed; of a camera not known yet, or no more there, the whole list is asked for.
+        const change = data as Partial<Camera> & { node: string; camera: string };
+        const known = this.cameras.get(cameraOf(change));
+        if (known && change.state !== 'removed') this.cameras = new Map(this.cameras).set(cameraOf(change), { ...known, ...change });
+        else void this.#loadCameras();
         break;
       }
       case 'node': {
         const came = data as NodeState;
         const known = this.nodes.find((n) => n.node === came.node);
+        if (!came.state) {
+          void this.#loadNodes();
+          break;
+        }
         this.nodes = [...this.nodes.filter((n) => n !== known), { ...known, ...came }].sort((a, b) => (a.node < b.node ? -1 : 1));
         // Whether its cameras' states still count depends on it.
         void this.#loadCameras();

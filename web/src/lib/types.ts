@@ -28,7 +28,6 @@ export interface Me {
   may: Action[];
   cameras: CameraKey[] | null;
   expires_ms: number;
-  totp: boolean;
 }
 
 export interface Triage {
@@ -103,7 +102,8 @@ export interface HistoryItem {
   kind: string;
   by: Person | null;
   text: string | null;
-  revision?: number;
+  verdict?: Verdict | null;
+  revision?: number | null;
 }
 
 export interface Why {
@@ -156,7 +156,8 @@ export interface Camera {
   name: string;
   area: string;
   position: Point | null;
-  sharing: Sharing;
+  /** Null: its node has not described it yet. */
+  sharing: Sharing | null;
   state: string;
   fault: string | null;
   detail: string | null;
@@ -246,7 +247,7 @@ export interface Report {
   }[];
   open: EventSummary[];
   notes: { at_ms: number; by: Person | string | null; node: string; event: string; text: string }[];
-  outages: { node: string; camera: string | null; state: string; since_ms: number }[];
+  outages: { node: string; camera: string | null; state: string; since_ms: number | null }[];
 }
 
 export interface User {
@@ -258,12 +259,13 @@ export interface User {
   disabled: boolean;
   created_ms: number;
   last_login_ms: number | null;
-  totp: boolean;
+  /** A password was set. */
+  ready?: boolean;
 }
 
 export interface LogItem {
   at_ms: number;
-  user: Person | null;
+  user: { id: string; display_name: string | null } | null;
   action: string;
   object: string | null;
   node: string | null;

@@ -1,0 +1,65 @@
+import AxeBuilder from '@axe-core/playwright';
+import { expect, test as base, type Page } from '@playwright/test';
+
+function given(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set: see playwright.config.ts`);
+  return value;
+}
+
+export const SESSION = 'node_modules/.e2e-session.json';
+const home = () => given('WARDWATCH_URL').replace(/\/?(#.*)?$/, '/');
+export const at = (hash: string) => `${home()}#/${hash}`;
+
+/** The link as the server prints it, or only its token. */
+export function linkAddress(): string {
+  const link = given('WARDWATCH_LINK');
+  return link.includes('#') ? link : at(`link/${link}`);
+}
+
+/** The test whose page may neither break its own policy, nor throw, nor leave its origin. */
+export const test = base.extend({
+  page: async ({ page }, use) => {
+    const wrong: string[] = [];
+    const origin = new URL(home()).origin;
+    page.on('pageerror', (error) => wrong.push(`thrown: ${error.message}`));
+    page.on('console', (message) => {
+      if (/content security policy|refused to/i.test(message.text())) wrong.push(message.text());
+    });
+    page.on('request', (request) => {
+      const url = new URL(request.url());
+      if (/^(http|ws)s?:$/.test(url.protocol) && url.host !== new URL(origin).host) wrong.push(`left the origin: ${request.url()}`);
+    });
+    await use(page);
+    expect(wrong).toEqual([]);
+  },
+});
+
+export { expect };
+
+/** GET of the API with the page's own session. */
+export async function get(page: Page, path: string): Promise<{ status: number; body: any }> {
+  const response = await page.request.get(`${home()}api/v1/${path}`);
+  const text = await response.text();
+  return { status: response.status(), body: text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text };
+}
+
+/** Opens a view as a visitor who types the address: a fresh page. */
+export async function open(page: Page, hash: string): Promise<void> {
+  await page.goto('about:blank');
+  await page.goto(at(hash));
+  await expect(page.locator('#main')).toBeVisible();
+}
+
+export async function expectAccessible(page: Page, what: string): Promise<void> {
+  const found = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze();
+  expect(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), what).toEqual([]);
+}
+
+export async function expectNoSidewaysScroll(page: Page, what: string): Promise<void> {
+  const over = await page.evaluate(() => {
+    const body = document.querySelector('.body')!;
+    return Math.max(document.documentElement.scrollWidth - innerWidth, body.scrollWidth - body.clientWidth);
+  });
+  expect(over, `${what} scrolls sideways`).toBeLessThanOrEqual(1);
+}

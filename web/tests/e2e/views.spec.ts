@@ -1,0 +1,104 @@
+import { expect, expectAccessible, expectNoSidewaysScroll, get, open, test } from './support';
+
+const VIEWS: [view: string, needs: string][] = [
+  ['now', 'event.view'], ['wall', 'live.view'], ['map', 'camera.view'], ['cameras', 'camera.view'], ['playback', 'recording.view'],
+  ['report', 'report.view'], ['snoozes', 'snooze'], ['users', 'user.view'], ['log', 'log.view'],
+];
+const SIZES = [[1440, 900], [820, 1180], [390, 844], [360, 740]] as const;
+
+test('each view is accessible in both themes and languages, on every screen', async ({ page }) => {
+  test.setTimeout(300_000);
+  await open(page, 'now');
+  const { may } = (await get(page, 'session')).body;
+  for (const [theme, lang] of [['dark', 'vi'], ['light', 'en']] as const) {
+    await page.evaluate(([t, l]) => { localStorage.setItem('wardwatch.theme', t!); localStorage.setItem('wardwatch.lang', l!); }, [theme, lang]);
+    for (const [view] of VIEWS.filter(([, needs]) => may.includes(needs))) {
+      for (const [i, [width, height]] of SIZES.entries()) {
+        await page.setViewportSize({ width, height });
+        await open(page, view);
+        await page.waitForTimeout(600);
+        await expectNoSidewaysScroll(page, `${view} at ${width}`);
+        if (i % 2 === 0) await expectAccessible(page, `${view} ${theme} ${lang} ${width}`);
+      }
+    }
+  }
+});
+
+test('the language changes at once, and is remembered', async ({ page }) => {
+  await open(page, 'now');
+  await expect(page.locator('html')).toHaveAttribute('lang', 'vi');
+  await expect(page.locator('nav').first()).toContainText('Bản đồ');
+  await page.locator('[data-test=menu]').click();
+  await page.locator('dialog button[lang=en]').click();
+  await expect(page.locator('nav').first()).toContainText('Map');
+  await open(page, 'cameras');
+  await expect(page.locator('html')).toHaveAttribute('lang', 'en');
+  await expect(page.locator('h1')).toHaveText('Cameras');
+});
+
+test('times are the site’s, not the browser’s', async ({ page }) => {
+  await open(page, 'now');
+  const { timezone, now_ms } = (await get(page, 'site')).body;
+  const [hour, minute] = new Intl.DateTimeFormat('en-GB', { timeZone: timezone, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }).format(now_ms).split(':');
+  await expect(page.locator('.clock')).toContainText(new RegExp(`\\d{2}/\\d{2}/\\d{4} +(${hour}:${minute}|\\d{2}:(${String((Number(minute) + 1) % 60).padStart(2, '0')}))`));
+});
+
+test('what the role forbids is neither offered nor given', async ({ page }) => {
+  await open(page, 'now');
+  const { may } = (await get(page, 'session')).body;
+  const ROUTES: [needs: string, path: string, view: string][] = [['user.view', 'users', 'users'], ['log.view', 'log', 'log'], ['report.view', 'report?from_ms=0&to_ms=1', 'report']];
+  const forbidden = ROUTES.filter(([needs]) => !may.includes(needs));
+  test.skip(forbidden.length === 0, 'this role may do all of it');
+  for (const [, path, view] of forbidden) {
+    await expect(page.locator(`nav a[href="#/${view}"]`)).toHaveCount(0);
+    const { status, body } = await get(page, path);
+    expect([status, body.type], path).toEqual([403, 'urn:wardwatch:problem:forbidden']);
+    await open(page, view);
+    await expect(page.locator('#main [role=alert]').first()).not.toBeEmpty();
+  }
+});
+
+test('the wall shows live pictures, or says why not', async ({ page }) => {
+  await open(page, 'wall');
+  const { may } = (await get(page, 'session')).body;
+  test.skip(!may.includes('live.view'), 'this role may not watch live');
+  const { items } = (await get(page, 'cameras')).body;
+  await expect(page.locator('[data-test=wall] figure')).toHaveCount(items.length);
+  const refused = items.filter((c: any) => c.live_refused).length;
+  await expect(page.locator('[data-test=wall] figure[data-state=refused]')).toHaveCount(refused);
+  if (items.some((c: any) => !c.live_refused && c.current && c.state === 'online')) {
+    await expect(page.locator('[data-test=wall] figure[data-state=ok] img').first()).toHaveAttribute('src', /^blob:/, { timeout: 20_000 });
+  }
+});
+
+test('one camera plays in full, or in single pictures', async ({ page }) => {
+  await open(page, 'wall');
+  const { items } = (await get(page, 'cameras')).body;
+  const camera = items.find((c: any) => !c.live_refused && c.current && c.state === 'online');
+  test.skip(!camera, 'no camera may be watched live here');
+  await open(page, `wall/${camera.node}/${camera.camera}`);
+  await expect(page.locator('video[data-playing=true], figure[data-state=ok] img[src^="blob:"]').first()).toBeVisible({ timeout: 30_000 });
+});
+
+test('cameras stand on the map where they are', async ({ page }) => {
+  await open(page, 'map');
+  const { items } = (await get(page, 'cameras')).body;
+  const placed = items.filter((c: any) => c.position).length;
+  await expect(page.locator('.leaflet-marker-icon')).toHaveCount(placed);
+  if (placed > 0) {
+    await page.locator('.leaflet-marker-icon').first().focus();
+    await page.keyboard.press('Enter');
+    await expect(page.locator('aside h2').first()).toBeVisible();
+    await expectAccessible(page, 'map with a camera');
+  }
+});
+
+test('the shift report counts what the list counts', async ({ page }) => {
+  await open(page, 'report');
+  const { may } = (await get(page, 'session')).body;
+  test.skip(!may.includes('report.view'), 'this role sees no report');
+  await expect(page.locator('[data-test=report]')).toBeVisible();
+  await page.emulateMedia({ media: 'print' });
+  await expect(page.locator('nav')).toBeHidden();
+  await expect(page.locator('[data-test=report]')).toBeVisible();
+});
