@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips bench-memory
+.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips bench-memory bench-query
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,3 +31,6 @@ bench-clips: setup ## how long an event's clip takes, and to make one anew with 
 
 bench-memory: setup ## what a worker with 1, 4 and 8 cameras takes of memory; 10 minutes; ARGS="--rounds 10" for as many minutes each
 	cargo test --release --test recording-faults -- memory $(ARGS)
+
+bench-query: setup ## how long the centre takes to answer, with a million events, while more come; 10 minutes; ARGS="--events 100000 --keep DIR"
+	cargo test --release --test query-bench -- $(ARGS)

@@ -12,10 +12,12 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::stopped;
+use super::{join, page, stopped};
 use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::account::Accounts;
 use crate::centre::api::{self, Door};
 use crate::centre::control::{self, MAX_LINE, SOCKET};
+use crate::centre::desk::Desk;
 use crate::centre::incoming::Incoming;
 use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
@@ -38,18 +40,30 @@ pub struct Centre {
     hub: Hub,
     quarantined: Option<PathBuf>,
     receiver: JoinHandle<Result<()>>,
-    /// The doors; each ends at `shutdown`.
+    /// The doors, and who looks at what waits; each ends at `shutdown`.
     doors: Vec<JoinHandle<Result<()>>>,
     writer: std::thread::JoinHandle<()>,
+    accounts: Option<Accounts<SqliteStore>>,
+    /// Those that serve the page.
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Which ward a centre is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ward<'a> {
+    /// As in topics.
+    pub id: &'a str,
+    /// As people call it.
+    pub name: &'a str,
+    /// IANA name, checked by the configuration.
+    pub timezone: &'a str,
 }
 
 impl Centre {
     /// Opens the store, then listens to the nodes of `ward` at the broker `mqtt` until `shutdown` becomes true.
-    /// `timezone` is an IANA name, checked by the configuration.
     pub fn start(
         config: &CentreConfig,
-        ward: &str,
-        timezone: &str,
+        ward: Ward<'_>,
         mqtt: MqttConfig,
         clock: Arc<dyn Clock>,
         shutdown: watch::Receiver<bool>,
@@ -63,18 +77,36 @@ impl Centre {
         let (health_sender, health) = watch::channel(Health::default());
         let boot_id = Uuid::now_v7();
         let settings = Settings {
-            ward: ward.to_owned(),
+            ward: ward.id.to_owned(),
             boot_id: boot_id.to_string(),
-            timezone: TimeZone::get(timezone).unwrap_or(TimeZone::UTC),
+            timezone: TimeZone::get(ward.timezone).unwrap_or(TimeZone::UTC),
             jitter_seed: boot_id.as_u64_pair().1,
         };
         let mut doors = Vec::new();
         let hub = Hub::default();
-        doors.extend(clip_door(config, ward, &store, &hub, &health_sender, &clock, &shutdown)?);
+        doors.extend(clip_door(config, ward.id, &store, &hub, &notices, &health_sender, &clock, &shutdown)?);
         doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown));
+        if let Some(after) = config.escalate_after {
+            let desk = Desk::new(store.clone(), notices.clone(), clock.clone());
+            doors.push(tokio::spawn(call_up(desk, after, shutdown.clone())));
+        }
+        let (mut accounts, mut threads) = (None, Vec::new());
+        if let Some(web) = config.web.clone() {
+            let joined = page::Joined {
+                store: &store,
+                hub: &hub,
+                notices: &notices,
+                health: &health,
+                clock: &clock,
+                shutdown: &shutdown,
+            };
+            let page = page::start(config, web, ward, boot_id.to_string(), joined)?;
+            doors.extend(page.tasks);
+            (accounts, threads) = (Some(page.accounts), page.threads);
+        }
         let wiring = Wiring { store: store.clone(), notices: notices.clone(), health: health_sender, clock, shutdown };
         let receiver = tokio::spawn(receive::run(mqtt, settings, wiring));
-        Ok(Self { store, notices, health, hub, quarantined, receiver, doors, writer })
+        Ok(Self { store, notices, health, hub, quarantined, receiver, doors, writer, accounts, threads })
     }
 
     /// Everything committed from now on.
@@ -92,6 +124,11 @@ impl Centre {
         self.hub.clone()
     }
 
+    /// The accounts, where there is a page; drop them before [`Self::join`].
+    pub fn accounts(&self) -> Option<Accounts<SqliteStore>> {
+        self.accounts.clone()
+    }
+
     /// How it stands.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
@@ -104,7 +141,7 @@ impl Centre {
 
     /// Waits for the end after `shutdown`: the receiver first, then the store, which closes when its last handle is gone.
     pub async fn join(self) -> Result<()> {
-        let Self { store, receiver, doors, writer, .. } = self;
+        let Self { store, receiver, doors, writer, accounts, threads, .. } = self;
         let received = receiver
             .await
             .unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "the centre's receiver died").source(e)));
@@ -115,8 +152,11 @@ impl Centre {
                 Ok(Ok(())) => {}
             }
         }
-        drop(store);
-        let closed = tokio::task::spawn_blocking(move || writer.join());
+        drop((store, accounts));
+        let closed = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(join);
+            writer.join()
+        });
         if !matches!(closed.await, Ok(Ok(()))) {
             return Err(Error::new(ErrorKind::Internal, "the centre's store thread died"));
         }
@@ -132,7 +172,7 @@ impl Centre {
             door.abort();
             door.await.ok();
         }
-        drop(self.store);
+        drop((self.store, self.accounts));
         tokio::task::spawn_blocking(move || self.writer.join()).await.map(drop).ok();
     }
 }
@@ -145,6 +185,7 @@ fn clip_door(
     ward: &str,
     store: &SqliteStore,
     hub: &Hub,
+    notices: &broadcast::Sender<Arc<Notice>>,
     health: &watch::Sender<Health>,
     clock: &Arc<dyn Clock>,
     shutdown: &watch::Receiver<bool>,
@@ -155,13 +196,15 @@ fn clip_door(
         ClipStore::Directory(directory) => directory.join("incoming"),
         ClipStore::S3(_) => config.state_dir.join("incoming"),
     };
-    let health = health.clone();
+    let (health, notices) = (health.clone(), notices.clone());
     let door = Door {
         ward: ward.to_owned(),
         store: store.clone(),
         objects: Objects::open(&config.clips)?,
         incoming: Incoming::new(incoming, link.incoming_bytes)?,
         hub: hub.clone(),
+        // Nobody listens where there is no page.
+        notice: Arc::new(move |notice| drop(notices.send(Arc::new(notice)))),
         max_clip_bytes: link.max_clip_bytes,
         clock: clock.clone(),
         trouble: Arc::new(move |trouble| {
@@ -173,6 +216,32 @@ fn clip_door(
     Ok(Some(tokio::spawn(async move {
         api::serve(listener, &link, door, async move { stopped(&mut shutdown).await }).await
     })))
+}
+
+/// Once a second, marks alerts that nobody took in time and tells of them.
+async fn call_up(desk: Desk<SqliteStore>, after: Duration, mut shutdown: watch::Receiver<bool>) -> Result<()> {
+    let mut looks = tokio::time::interval(Duration::from_secs(1));
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut trouble = false;
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = stopped(&mut shutdown) => return Ok(()),
+        }
+        match desk.escalate(after.as_millis() as i64).await {
+            Ok(0) => trouble = false,
+            Ok(alerts) => {
+                trouble = false;
+                tracing::warn!(alerts, "nobody has taken alerts in time");
+            }
+            // Said once; that nothing can be committed is said elsewhere, too.
+            Err(error) if !trouble => {
+                trouble = true;
+                tracing::error!(%error, "alerts that nobody takes cannot be called up");
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// The door for a person at this machine. A path that is too long for a socket leaves the centre without one.

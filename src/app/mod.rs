@@ -12,6 +12,7 @@ pub mod enrol;
 pub mod environment;
 pub mod hold;
 pub mod node;
+mod page;
 pub mod probe;
 pub mod recordings;
 pub mod replay;

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::centre::Centre;
+use super::centre::{Centre, Ward};
 use super::enrol::enrol_own;
 use super::node::{self, NodeOptions, Vitals};
 use super::watchdog::{Watchdog, follow};
@@ -20,6 +20,8 @@ use super::{Shutdown, stopped};
 use crate::base::clock::SystemClock;
 use crate::base::{Clock, Error, ErrorKind, Pulse, Result};
 use crate::centre::Notice;
+use crate::centre::account::Accounts;
+use crate::centre::store::SqliteStore;
 use crate::config::{CentreConfig, MqttConfig, WardwatchConfig, load_site};
 use crate::link::observe;
 use crate::publish::broker::{Broker, Role};
@@ -89,13 +91,20 @@ fn exit_now() {
 /// Called with the embedded broker once it is up.
 pub(super) type OnBroker = Box<dyn FnOnce(&Broker) + Send>;
 
+/// What a listener is given of the centre.
+pub(super) struct Heard {
+    pub(super) notices: broadcast::Receiver<Arc<Notice>>,
+    /// Where there is a page. It holds the store: it must not be kept.
+    pub(super) accounts: Option<Accounts<SqliteStore>>,
+}
+
 /// What [`serve`] runs.
 pub(super) struct Services {
     pub(super) site: WardwatchConfig,
     pub(super) program: PathBuf,
     pub(super) metrics: PrometheusHandle,
     /// Given what the centre commits, once it listens.
-    pub(super) on_centre: Option<oneshot::Sender<broadcast::Receiver<Arc<Notice>>>>,
+    pub(super) on_centre: Option<oneshot::Sender<Heard>>,
     /// Told once how to reach the embedded broker as a person.
     pub(super) on_broker: Option<OnBroker>,
 }
@@ -180,7 +189,7 @@ struct CentreOptions {
     centre: CentreConfig,
     mqtt: MqttConfig,
     metrics: PrometheusHandle,
-    on_centre: Option<oneshot::Sender<broadcast::Receiver<Arc<Notice>>>>,
+    on_centre: Option<oneshot::Sender<Heard>>,
     /// How often the store is to show that it is alive, and what it beats.
     every: Duration,
     pulse: Pulse,
@@ -190,13 +199,15 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
     let CentreOptions { site, centre: config, mqtt, metrics, on_centre, every, pulse } = options;
     let listener = observe::bind(config.listen, "centre").await?;
     let clock = Arc::new(SystemClock);
-    let centre = Centre::start(&config, &site.ward, &site.timezone, mqtt, clock, shutdown.clone())?;
+    let ward = Ward { id: &site.ward, name: &site.ward_name, timezone: &site.timezone };
+    let centre = Centre::start(&config, ward, mqtt, clock, shutdown.clone())?;
     if let Err(e) = enrol_own(&site, &centre.store(), SystemClock.now().wall_ms).await {
         tracing::error!("the node of this machine cannot deliver clips: {e}");
     }
     if let Some(tell) = on_centre {
         // Whoever asked may have gone; the centre does not depend on it.
-        tell.send(centre.notices()).ok();
+        let heard = Heard { notices: centre.notices(), accounts: centre.accounts() };
+        tell.send(heard).ok();
     }
     let store = centre.store();
     let living = tokio::spawn(follow(pulse, every, move || {

@@ -2,14 +2,18 @@
 //!
 //! `message` checks what came, `store` keeps it, `receive` joins both to the broker, `errands` says when a
 //! command goes again, `notice` is what listeners hear.
-//! `account` says who may do what, `live` has what somebody looks at now.
-//! `api` is the door through which nodes deliver clips and open their channels, `incoming` has clips that are not whole,
-//! `objects` the others.
+//! `desk` is where officers act on events and listeners hear of it.
+//! `account` says who may do what, `triage` what becomes of an event that somebody takes, `live` has what somebody looks
+//! at now. `api` is the door through which nodes deliver clips and open their channels, `incoming` has clips that are not
+//! whole, `objects` the others.
 
 pub mod account;
 pub mod api;
 pub mod control;
+pub mod desk;
+pub mod directory;
 mod errands;
+pub mod feed;
 pub mod incoming;
 pub mod live;
 pub mod message;
@@ -17,6 +21,7 @@ mod notice;
 pub mod objects;
 pub mod receive;
 pub mod store;
+pub mod triage;
 
 pub use notice::{CommittedEvent, Notice};
 

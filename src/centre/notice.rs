@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::store::{Item, Outcome};
 use crate::base::types::CameraId;
 use crate::base::{Stamp, telemetry};
+use crate::wire::channel::CameraInfo;
 use crate::wire::event::Event;
 use crate::wire::status::{CameraStatus, PeerStatus};
 
@@ -29,6 +30,20 @@ pub enum Notice {
         camera: CameraId,
         status: Option<CameraStatus>,
     },
+    /// A node told what all its cameras are.
+    Described {
+        node: String,
+        /// Of its cameras document.
+        revision: u64,
+        cameras: Vec<CameraInfo>,
+    },
+    /// Somebody did something with an event, or it was called up.
+    Triage {
+        node: String,
+        event: String,
+    },
+    /// A snooze began or was ended.
+    Snoozes,
 }
 
 /// An event revision that is on disk.

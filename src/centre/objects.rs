@@ -1,14 +1,17 @@
 //! Where delivered clips end up: the only file that names object_store. A directory, or an S3 bucket. An object is named
 //! by its content, is durable when [`Objects::keep`] returns, and is never changed.
 
+use std::ops::Range;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart};
+use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart};
 use tokio::io::AsyncReadExt;
 
 use crate::base::{Error, ErrorKind, Result};
@@ -94,6 +97,22 @@ impl Objects {
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(explain(e)),
         }
+    }
+
+    /// The bytes `range` of an object, as they come.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such object, `Unavailable` when the store cannot be reached.
+    pub async fn read(&self, sha256: &str, range: Range<u64>) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
+        let path = self.path(sha256);
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let found = self.store.get_opts(&path, options).await.map_err(|e| match e {
+            object_store::Error::NotFound { .. } => {
+                Error::new(ErrorKind::NotFound, "the store of clips does not have this").at(&path)
+            }
+            e => explain(e),
+        })?;
+        Ok(found.into_stream().map_err(explain))
     }
 
     async fn send(&self, to: &Path, file: &FilePath) -> Result<()> {

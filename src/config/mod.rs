@@ -12,6 +12,7 @@ mod rule;
 pub mod secret;
 pub mod site;
 mod trust;
+mod web;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub use site::{
     WardwatchConfig, load_site,
 };
 pub use trust::{tls_believing_nobody, tls_client};
+pub use web::WebConfig;
 
 /// The text of a configuration file with what is needed to point into it.
 pub(crate) struct Document {

@@ -10,12 +10,14 @@ use super::{CLIPS, Document};
 use crate::base::{Error, ErrorKind, Result};
 
 /// Files that hold certificates and keys: table path and key.
-const TLS: [(&[&str], &str); 5] = [
+const TLS: [(&[&str], &str); 7] = [
     (&["node", "mqtt"], "ca"),
     (&["node", "link"], "ca"),
     (&["centre", "mqtt"], "ca"),
     (&["centre", "link"], "cert"),
     (&["centre", "link"], "key"),
+    (&["centre", "web"], "cert"),
+    (&["centre", "web"], "key"),
 ];
 
 /// Everything as it is written in the files: relative paths are relative to the directory of `wardwatch.toml`.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -10,6 +11,7 @@ use super::Document;
 use super::link::{self, CentreLinkConfig, ClipStore, NodeLinkConfig, RawCentreLink, RawNodeLink, RawS3};
 use super::record::{self, RawRecord, RecordConfig};
 use super::secret::Secret;
+use super::web::{self, RawWeb, WebConfig};
 use crate::base::Result;
 use crate::base::types::is_name;
 
@@ -210,6 +212,10 @@ pub struct CentreConfig {
     pub clips: ClipStore,
     /// `[centre.link]`; without it nodes cannot deliver clips.
     pub link: Option<CentreLinkConfig>,
+    /// `[centre.web]`; without it there is no page.
+    pub web: Option<WebConfig>,
+    /// An alert that nobody takes for this long is called up. `None`: never.
+    pub escalate_after: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -314,7 +320,14 @@ struct RawCentre {
     mqtt: Option<Spanned<MqttConfig>>,
     clips: Option<Spanned<String>>,
     link: Option<Spanned<RawCentreLink>>,
+    #[serde(default = "default_escalate_after_seconds")]
+    escalate_after_seconds: Spanned<u32>,
     s3: Option<Spanned<RawS3>>,
+    web: Option<Spanned<RawWeb>>,
+}
+
+fn default_escalate_after_seconds() -> Spanned<u32> {
+    Spanned::new(0..0, 120)
 }
 
 fn default_centre_listen() -> SocketAddr {
@@ -439,12 +452,19 @@ fn centre(doc: &Document, raw: Spanned<RawCentre>, embedded: bool) -> Result<Cen
     let span = raw.span();
     let raw = raw.into_inner();
     let state_dir = doc.resolve(&raw.state_dir);
+    if *raw.escalate_after_seconds.get_ref() > 86_400 {
+        let span = raw.escalate_after_seconds.span();
+        return Err(doc.error(Some(span), "escalate_after_seconds must be between 0 (never) and 86400"));
+    }
+    let escalate_after = Duration::from_secs(raw.escalate_after_seconds.into_inner().into());
     Ok(CentreConfig {
+        escalate_after: (!escalate_after.is_zero()).then_some(escalate_after),
         clips: link::clip_store(doc, raw.clips, raw.s3, &state_dir)?,
         state_dir,
         listen: raw.listen,
         mqtt: mqtt(doc, "centre", span, raw.mqtt, embedded)?,
         link: raw.link.map(|l| link::centre_link(doc, l)).transpose()?,
+        web: raw.web.map(|w| web::web(doc, w)).transpose()?,
     })
 }
 

@@ -11,15 +11,14 @@ use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::{Phase, Severity};
 use wardwatch::base::{Clock, ErrorKind, Stamp};
 use wardwatch::centre::store::query::{Counts, EventQuery, EventSummary, MAX_PAGE, MAX_TEXT, MAX_VALUES, fold};
-use wardwatch::centre::store::{CentreStore, EventStore, EventTimes, Item, LinkStore, SqliteEvents, SqliteStore};
-use wardwatch::wire::event::Event;
+use wardwatch::centre::store::{CentreStore, EventStore, Item, LinkStore, SqliteEvents, SqliteStore, TriageStore};
+use wardwatch::centre::triage::{Act, Officer, TriageState, Verdict};
 use wardwatch::wire::link::ClipNote;
 use wardwatch::wire::status::{PeerState, PeerStatus};
 
-use crate::support::post::{camera_status, new_id, origin, picture, report};
+use crate::support::made::{Dice, Made, NOW, reading};
+use crate::support::post::{camera_status, new_id, picture};
 
-/// 24/11/2026, 12:00 UTC.
-const NOW: i64 = 1_795_521_600_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A store under test.
@@ -37,89 +36,11 @@ fn sqlite() -> Subject<SqliteStore, SqliteEvents> {
     Subject { writer, reader, _directory: directory }
 }
 
-fn reading(writer: &SqliteStore, threads: usize, limit: Duration, clock: Arc<dyn Clock>) -> SqliteEvents {
-    let (reader, threads) = writer.reading(threads, limit, clock);
-    threads.into_iter().for_each(|thread| drop(std::thread::spawn(move || thread.run())));
-    reader
-}
-
-/// One revision of an event, by what it is searched by.
-#[derive(Clone, Debug)]
-struct Made {
-    node: String,
-    id: String,
-    /// Empty: the node itself.
-    camera: String,
-    rule: String,
-    kind: String,
-    severity: Severity,
-    label: String,
-    phase: Phase,
-    started_ms: i64,
-    revision: u32,
-}
-
-impl Made {
-    fn new() -> Self {
-        Self {
-            node: "node-1".into(),
-            id: new_id(),
-            camera: "ngo-12-a".into(),
-            rule: "night-intrusion".into(),
-            kind: "intrusion".into(),
-            severity: Severity::Alert,
-            label: "person".into(),
-            phase: Phase::Ended,
-            started_ms: NOW,
-            revision: 1,
-        }
-    }
-
-    fn item(&self) -> Item {
-        let mut event = Event::new(&report(&self.id, self.phase), self.revision, self.revision.into(), &origin());
-        event.boot_id = "boot".into();
-        event.node = self.node.clone();
-        event.camera = (!self.camera.is_empty()).then(|| self.camera.clone());
-        event.rule = self.rule.clone();
-        event.kind = self.kind.clone();
-        event.severity = self.severity.into();
-        event.label = (!self.label.is_empty()).then(|| self.label.clone());
-        let json = Bytes::from(event.to_json().expect("JSON"));
-        let at = self.started_ms;
-        let times = EventTimes { started_ms: at, updated_ms: at + 1, ended_ms: None, arrived_ms: at + 2 };
-        Item::Event { node: self.node.clone(), event: Box::new(event), json, times }
-    }
-
-    fn key(&self) -> (i64, String, String) {
-        (self.started_ms, self.node.clone(), self.id.clone())
-    }
-}
-
 fn key(e: &EventSummary) -> (i64, String, String) {
     (e.started_ms, e.node.clone(), e.id.clone())
 }
 
-/// SplitMix64.
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.roll(of.len() as u64) as usize].clone()
-    }
-
-    /// Some of them, at times none.
-    fn some<T: Clone>(&mut self, of: &[T]) -> Vec<T> {
-        let wanted = self.roll(4) == 0;
-        of.iter().filter(|_| wanted && self.roll(2) == 0).cloned().collect()
-    }
-
     fn event(&mut self) -> Made {
         let severity = self.one(&[Severity::Alert, Severity::Notice, Severity::Notice]);
         Made {
@@ -134,6 +55,7 @@ impl Dice {
             // Many begin in the same millisecond.
             started_ms: NOW - 1000 * self.roll(40) as i64,
             revision: 1,
+            state: TriageState::New,
         }
     }
 
@@ -153,6 +75,7 @@ impl Dice {
             severities: self.some(&[Severity::Alert, Severity::Notice]),
             labels: strings(self.some(&LABELS)),
             phases: self.some(&PHASES),
+            states: self.some(&TriageState::ALL),
             text: self.one(&["", "", "", "ngo", "DEM", "ngõ 12", "xam nhap", "Đêm cổng", "node-2", "e x", "%"]).into(),
             limit: 5 + self.roll(100) as usize,
             after: None,
@@ -181,10 +104,11 @@ fn naive(query: &EventQuery, e: &Made) -> bool {
         && one(&query.severities, &e.severity)
         && one(&query.labels, &e.label)
         && one(&query.phases, &e.phase)
+        && one(&query.states, &e.state)
         && query.text.split_whitespace().all(|word| names.iter().any(|name| name.contains(&fold(word))))
 }
 
-impl<W: CentreStore + LinkStore, R: EventStore> Subject<W, R> {
+impl<W: CentreStore + LinkStore + TriageStore, R: EventStore> Subject<W, R> {
     async fn commit(&self, events: &[Made]) {
         let items = events.iter().map(Made::item).collect();
         self.writer.commit(Arc::new(items), NOW).await.expect("commits");
@@ -205,6 +129,22 @@ impl<W: CentreStore + LinkStore, R: EventStore> Subject<W, R> {
         }
     }
 
+    /// Something is done with each of `events`.
+    async fn triage(&self, events: &mut [Made], dice: &mut Dice) {
+        let by = Officer { id: "u1".into(), commander: false };
+        for made in events {
+            let resolve = Act::Resolve { verdict: Verdict::FalseAlarm, note: None };
+            let (act, state) = dice.one(&[
+                (Act::Own, TriageState::Owned),
+                (Act::Dispatch, TriageState::Dispatched),
+                (resolve, TriageState::Resolved),
+            ]);
+            let event = (made.node.clone(), made.id.clone());
+            self.writer.act(event, act, by.clone(), 0, NOW).await.expect("commits").expect("allowed");
+            made.state = state;
+        }
+    }
+
     async fn ids_of(&self, text: &str) -> BTreeSet<String> {
         let query = EventQuery { text: text.into(), ..EventQuery::default() };
         self.all(&query).await.into_iter().map(|e| e.id).collect()
@@ -213,7 +153,13 @@ impl<W: CentreStore + LinkStore, R: EventStore> Subject<W, R> {
     async fn filters_are_those_of_a_naive_search(&self, seed: u64) {
         let mut dice = Dice(seed);
         let mut events: Vec<Made> = (0..1500).map(|_| dice.event()).collect();
-        self.commit(&events).await;
+        // Some are triaged before they come.
+        let (early, late) = events.split_at_mut(750);
+        self.triage(&mut early[..100], &mut dice).await;
+        for half in [&*early, &*late] {
+            self.commit(half).await;
+        }
+        self.triage(&mut late[..150], &mut dice).await;
         events.sort_by_key(|e| std::cmp::Reverse(e.key()));
         let mut answered = 0;
         for n in 0..200 {
@@ -229,10 +175,17 @@ impl<W: CentreStore + LinkStore, R: EventStore> Subject<W, R> {
                     (made.phase, made.severity, &made.rule, &made.kind)
                 );
                 assert_eq!(e.camera.as_deref().unwrap_or_default(), made.camera);
+                assert_eq!(e.triage.state, made.state);
                 assert_eq!(e.label.as_deref().unwrap_or_default(), made.label);
             }
-            let of = |severity| wanted.iter().filter(|e| e.severity == severity).count() as u64;
-            let expected = Counts { alerts: of(Severity::Alert), notices: of(Severity::Notice) };
+            let of = |wants: fn(&Made) -> bool| wanted.iter().filter(|e| wants(e)).count() as u64;
+            let expected = Counts {
+                alerts: of(|e| e.severity == Severity::Alert),
+                notices: of(|e| e.severity == Severity::Notice),
+                new_alerts: of(|e| e.severity == Severity::Alert && e.state == TriageState::New),
+                owned: of(|e| e.state == TriageState::Owned),
+                dispatched: of(|e| e.state == TriageState::Dispatched),
+            };
             assert_eq!(self.reader.counts(query.clone()).await.expect("answers"), expected, "seed {seed}: {query:?}");
             answered += usize::from(!wanted.is_empty());
         }

@@ -198,6 +198,10 @@ fn a_wrong_site_file_says_where_and_how_to_mend_it() {
     let node = format!("{SITE}[node]\nname = 'n'\nstate_dir = 's'\n");
     let cases: &[(String, &[&str])] = &[
         ("[site]\nward = 'w'\nwrad = 'x' #<<\n".into(), &["wrad", "ward"]),
+        (
+            format!("{SITE}[centre]\nstate_dir='c'\nescalate_after_seconds = 86401 #<<\n"),
+            &["escalate_after_seconds", "86400"],
+        ),
         ("[site]\nward = 'Ô Chợ Dừa' #<<\n[centre]\nstate_dir='c'\n".into(), &["ward", "a-z"]),
         ("[site]\nward = 'w'\ntimezone = 'Asia/Hanoi' #<<\n".into(), &["Asia/Hanoi", "Asia/Ho_Chi_Minh"]),
         (format!("{node}cameras_per_worker = 9 #<<\n"), &["cameras_per_worker", "between 1 and 8"]),

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use wardwatch::app::centre::Centre;
+use wardwatch::app::centre::{Centre, Ward};
 use wardwatch::base::Clock;
 use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::CameraId;
 use wardwatch::centre::api::new_secret;
 use wardwatch::centre::live::{Frames, Hub, LiveState, LiveStream, Picture, Piece, View};
 use wardwatch::centre::store::{CameraInfoStore, LinkStore};
-use wardwatch::config::{CentreConfig, CentreLinkConfig, ClipStore, Sharing};
+use wardwatch::config::{CentreConfig, CentreLinkConfig, ClipStore, Sharing, WebConfig};
 use wardwatch::link::channel::{self, Heard, Say};
 use wardwatch::link::identity;
 use wardwatch::wire::channel::{Emergency, Ending, Refusal};
@@ -36,6 +36,7 @@ struct Post {
     site: Site,
     broker: Mosquitto,
     port: u16,
+    web_port: u16,
     secret: String,
     runtime: Runtime,
 }
@@ -61,7 +62,7 @@ impl Post {
         let who = Identity { ward: WARD.into(), node: NODE.into(), secret: secret.clone() };
         identity::save(&site.path("node"), &who).expect("writable");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        Self { site, broker, port, secret, runtime: runtime.expect("a runtime") }
+        Self { site, broker, port, web_port: free_port(), secret, runtime: runtime.expect("a runtime") }
     }
 
     fn centre(&self) -> RunningCentre {
@@ -78,10 +79,18 @@ impl Post {
             mqtt: None,
             clips: ClipStore::Directory(self.site.path("centre/clips")),
             link: Some(link),
+            web: Some(WebConfig {
+                listen: ([127, 0, 0, 1], self.web_port).into(),
+                tls: None,
+                base_path: String::new(),
+                trusted_proxies: Vec::new(),
+            }),
+            escalate_after: None,
         };
+        let ward = Ward { id: WARD, name: WARD, timezone: "Asia/Ho_Chi_Minh" };
         let mqtt = self.broker.mqtt();
         let centre = self.runtime.block_on(async {
-            let centre = Centre::start(&config, WARD, "Asia/Ho_Chi_Minh", mqtt, Arc::new(SystemClock), stop);
+            let centre = Centre::start(&config, ward, mqtt, Arc::new(SystemClock), stop);
             let centre = centre.expect("the centre starts");
             let hash = wardwatch::centre::api::digest(&self.secret);
             centre.store().enrol_here(NODE.into(), hash, SystemClock.now().wall_ms).await.expect("enrolled");
@@ -476,4 +485,87 @@ fn strangers_and_rubbish_are_shown_the_door_and_a_newer_channel_takes_the_older_
 
 async fn gone(hub: &Hub) {
     crate::support::wait::until_async("no channel stands", LONG, || async { !hub.connected(NODE) }).await;
+}
+
+/// What a browser would do: opens a WebSocket of the page with a session's cookie, or says how it was refused.
+async fn browse(post: &Post, path: &str, headers: &[(&str, &str)]) -> Result<Browser, u16> {
+    use tokio_tungstenite::tungstenite::{Error, client::IntoClientRequest};
+    let tcp = tokio::net::TcpStream::connect(("127.0.0.1", post.web_port)).await.expect("the page's door is open");
+    let mut request = format!("ws://127.0.0.1:{}/api/v1{path}", post.web_port).into_client_request().expect("sound");
+    for (name, value) in headers {
+        let name: axum::http::HeaderName = name.parse().expect("sound");
+        request.headers_mut().insert(name, value.parse().expect("sound"));
+    }
+    match tokio_tungstenite::client_async(request, tcp).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+        Err(e) => panic!("{path}: {e}"),
+    }
+}
+
+type Browser = tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>;
+
+#[test]
+fn the_page_shows_what_its_user_may_see_and_writes_down_that_it_was_looked_at() {
+    use futures_util::StreamExt;
+    use wardwatch::centre::account::{LinkKind, Role};
+    let source = Camera::start(rtsp::h264_small());
+    let text = plain("ngo-1", &source, "scheduled_live", "") + &plain("ngo-2", &source, "events_only", "");
+    let post = Post::new(&text);
+    let centre = post.centre();
+    let (store, accounts) = (centre.centre.store(), centre.centre.accounts().expect("there is a page"));
+    let node = post.node();
+    until("the cameras are known", LONG, || post.runtime.block_on(store.descriptions()).is_ok_and(|d| d.len() == 2));
+    post.runtime.block_on(async {
+        let session = async |name: &str, role| {
+            let (user, ..) = accounts.add(name, name, role, None, None).await.expect("added");
+            let (token, _) = accounts.link(&user.id, LinkKind::Login, None).await.expect("made");
+            let logged = accounts.use_link(&token, None, [127, 0, 0, 1].into(), "test".into()).await.expect("answered");
+            format!("wardwatch_session={}", logged.expect("logged in").token)
+        };
+        let officer = session("an", Role::DutyOfficer).await;
+        let auditor = session("binh", Role::Auditor).await;
+        let wall = "/live/wall?camera=node-1/ngo-1&fps=2";
+        let refused = async |path: &str, headers: &[(&str, &str)]| browse(&post, path, headers).await.err();
+        assert_eq!(refused(wall, &[]).await, Some(401));
+        assert_eq!(refused(wall, &[("cookie", &auditor)]).await, Some(403));
+        assert_eq!(refused(wall, &[("cookie", &officer), ("origin", "http://evil.example")]).await, Some(403));
+        assert_eq!(refused("/live/wall?camera=node-1/ngo-2", &[("cookie", &officer)]).await, Some(403));
+        assert_eq!(refused("/live/camera?camera=node-1/ngo-9", &[("cookie", &officer)]).await, Some(404));
+
+        let mut shown = browse(&post, wall, &[("cookie", &officer)]).await.expect("opens");
+        let mut states = Vec::new();
+        let jpeg = loop {
+            let message =
+                tokio::time::timeout(LONG, shown.next()).await.expect("in time").expect("open").expect("sound");
+            match message {
+                m if m.is_text() => states.push(m.to_text().expect("text").to_owned()),
+                m if m.is_binary() => break m.into_data(),
+                _ => {}
+            }
+        };
+        assert!(states.iter().all(|s| s.contains("\"camera\":\"node-1/ngo-1\"")), "{states:?}");
+        let length = u32::from_be_bytes(jpeg[..4].try_into().expect("four")) as usize;
+        let head: serde_json::Value = serde_json::from_slice(&jpeg[4..4 + length]).expect("JSON");
+        assert_eq!((&head["camera"], &head["width"]), (&"ngo-1".into(), &640.into()));
+        image::load_from_memory(&jpeg[4 + length..]).expect("a JPEG");
+        let mut full = browse(&post, "/live/camera?camera=node-1/ngo-1", &[("cookie", &officer)]).await.expect("opens");
+        let first = tokio::time::timeout(LONG, full.next()).await.expect("in time").expect("open").expect("sound");
+        assert!(first.to_text().expect("text").contains("avc1."), "{first:?}");
+    });
+    let rows = || post.site.rows("centre/centre.db", "SELECT action, object, camera FROM access_log ORDER BY id");
+    until("beginning and end are in the access log", LONG, || {
+        let rows = rows().unwrap_or_default().concat().concat();
+        [
+            "live.viewlive wallngo-1",
+            "live.viewlive wall endngo-1",
+            "live.viewlive streamngo-1",
+            "live.viewlive stream endngo-1",
+        ]
+        .iter()
+        .all(|row| rows.contains(row))
+    });
+    assert_eq!(node.stop(), 0);
+    drop((store, accounts));
+    centre.stop(&post);
 }

@@ -47,4 +47,5 @@ mod tidy;
 mod torn;
 mod track;
 mod tracks;
+mod triage;
 mod watchdog;

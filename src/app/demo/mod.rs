@@ -4,17 +4,18 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::run::{Services, runtime, serve, signals};
+use super::run::{Heard, Services, runtime, serve, signals};
 use super::{Shutdown, join, stopped, thread};
 use crate::base::types::{Codec, EventReport};
 use crate::base::{Error, ErrorKind, Result};
+use crate::centre::account::{self, Accounts, LinkKind};
+use crate::centre::store::SqliteStore;
 use crate::centre::{CommittedEvent, Notice};
 use crate::config::load_site;
 use crate::ingest::sample::{Footage, SampleCamera, SampleOptions};
@@ -63,8 +64,10 @@ pub fn demo(options: &DemoOptions) -> Result<bool> {
                 stop.send_replace(true);
             });
         }
+        let page = site.centre.as_ref().and_then(|c| c.web.as_ref()).map(|w| format!("http://{}", w.listen));
+        let page = page.unwrap_or_default();
         let (on_centre, heard) = oneshot::channel();
-        let printing = tokio::spawn(print_events(heard, screen.clone(), timezone, shutdown.clone()));
+        let printing = tokio::spawn(print_events(heard, page, screen.clone(), timezone, shutdown.clone()));
         let watching = screen.clone();
         let services = Services {
             site,
@@ -151,11 +154,20 @@ fn write_config(state_dir: &Path, cameras: &[Sample]) -> Result<PathBuf> {
     let site = include_str!("wardwatch.toml")
         .replace("{models_dir}", &here.join("models").display().to_string())
         .replace("{runtime}", &here.join(RUNTIME).display().to_string())
+        .replace("{web_port}", &web_port()?.to_string())
         .replace("{link_port}", &free_port()?.to_string())
         .replace("{state_dir}", &state_dir.display().to_string());
     let path = state_dir.join("wardwatch.toml");
     write_private(&path, &site)?;
     Ok(path)
+}
+
+/// 8080 if nobody uses it, so that the address can be remembered.
+fn web_port() -> Result<u16> {
+    match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 8080)) {
+        Ok(_) => Ok(8080),
+        Err(_) => free_port(),
+    }
 }
 
 /// A port that nobody uses now.
@@ -184,6 +196,21 @@ fn how_to_watch(broker: &Broker, screen: &Screen) {
     screen.say("Ctrl-C để dừng / to stop");
 }
 
+/// Makes two people for the page, and says how to be either.
+async fn invite(accounts: Accounts<SqliteStore>, page: &str, screen: &Screen) -> Result<()> {
+    let people = [
+        ("truc-ban", "Trực ban chạy thử", account::Role::DutyOfficer, "trực ban / duty officer"),
+        ("chi-huy", "Chỉ huy chạy thử", account::Role::Commander, "chỉ huy / commander"),
+    ];
+    screen.say("trang trực ban, mỗi liên kết dùng một lần / the page, each link opens it once:");
+    for (name, display_name, role, what) in people {
+        let (user, _, _) = accounts.add(name, display_name, role, None, None).await?;
+        let (token, _) = accounts.link(&user.id, LinkKind::Login, None).await?;
+        screen.say(&format!("  {page}/#/link/{token}  ({what})"));
+    }
+    Ok(())
+}
+
 /// What came through.
 #[derive(Default)]
 struct Seen {
@@ -193,14 +220,20 @@ struct Seen {
 
 /// Prints a line for every event revision the centre commits, with its picture's path when that is there.
 async fn print_events(
-    heard: oneshot::Receiver<broadcast::Receiver<Arc<Notice>>>,
+    heard: oneshot::Receiver<Heard>,
+    page: String,
     screen: Screen,
     timezone: TimeZone,
     mut shutdown: Shutdown,
 ) -> Seen {
     let mut seen = Seen::default();
     // A centre that did not start says why itself.
-    let Ok(mut heard) = heard.await else { return seen };
+    let Ok(Heard { notices: mut heard, accounts }) = heard.await else { return seen };
+    if let Some(accounts) = accounts
+        && let Err(e) = invite(accounts, &page, &screen).await
+    {
+        screen.say(&format!("không có liên kết vào trang / no link to the page: {e}"));
+    }
     let mut pictures: HashMap<String, PathBuf> = HashMap::new();
     let mut waiting: Vec<(tokio::time::Instant, Box<CommittedEvent>)> = Vec::new();
     let mut stopping = false;

@@ -9,7 +9,7 @@ use super::{Role, User};
 use crate::config::Sharing;
 
 /// What can be done, by the names that the API, the access log and the documentation use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Action {
     /// Read what an event says.
     #[serde(rename = "event.view")]

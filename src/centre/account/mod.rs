@@ -1,10 +1,16 @@
-//! Who works at the command centre, and what each may do. Pure: `can` decides, the store remembers, the API asks.
+//! Who works at the command centre, and what each may do. `can` decides and `backoff` slows guessing down, both pure;
+//! `password` hashes, the store remembers, `service` joins them, the API asks.
 
+pub mod backoff;
 pub mod can;
+pub mod password;
+mod service;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+
+pub use service::{Accounts, LinkRefusal, LoggedIn, LoginRefusal, LoginRequest};
 
 /// What somebody is at the ward. There is no administrator: the commander answers for who may look, so he makes the
 /// accounts; the technician keeps the machines running and sees no picture.
@@ -48,6 +54,9 @@ impl Role {
     }
 }
 
+/// What the log has as session where somebody acts at the centre's own machine.
+pub const MACHINE: &str = "machine";
+
 /// A camera: its node and its id there.
 pub type CameraKey = (String, String);
 
@@ -84,4 +93,55 @@ impl User {
             (None, _) => None,
         }
     }
+}
+
+/// Somebody who is logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// What the log calls it; opens nothing.
+    pub id: String,
+    pub user: User,
+    /// UTC milliseconds: it ends then, whatever is done with it.
+    pub expires_ms: i64,
+}
+
+/// An account as the list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub user: User,
+    /// A password was set.
+    pub ready: bool,
+    /// UTC milliseconds.
+    pub created_ms: i64,
+    /// UTC milliseconds.
+    pub last_login_ms: Option<i64>,
+}
+
+/// What a one-time link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A password is set with it.
+    Setup,
+    /// It opens a session.
+    Login,
+}
+
+impl LinkKind {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Login => "login",
+        }
+    }
+}
+
+/// A change to an account; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub display_name: Option<String>,
+    pub role: Option<Role>,
+    /// `Some(None)`: all cameras.
+    pub cameras: Option<Option<BTreeSet<CameraKey>>>,
+    pub disabled: Option<bool>,
 }

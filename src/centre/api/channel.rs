@@ -17,6 +17,7 @@ use tokio::time::{interval, timeout};
 
 use super::{Refusal, Shared};
 use crate::base::{Error, ErrorKind, Result};
+use crate::centre::Notice;
 use crate::centre::live::{Hub, RENEW};
 use crate::centre::store::{CameraInfoStore, LinkStore};
 use crate::wire::channel::{
@@ -73,7 +74,8 @@ async fn listen<S: LinkStore + CameraInfoStore>(
                 Tell::Cameras { revision, cameras } => {
                     let now_ms = shared.door.clock.now().wall_ms;
                     // The node tells it again with its next channel.
-                    shared.door.store.describe(node.to_owned(), revision, cameras, now_ms).await?;
+                    shared.door.store.describe(node.to_owned(), revision, cameras.clone(), now_ms).await?;
+                    (shared.door.notice)(Notice::Described { node: node.to_owned(), revision, cameras });
                 }
                 tell => shared.door.hub.told(node, tell),
             },

@@ -1,11 +1,12 @@
-//! The centre's door for its nodes: enrolment, delivery of clips and the channel for what is live, over HTTP/1.1, with TLS where a certificate is
-//! given. Strangers can reach it: requests are small, slow ones are cut off, guessing is slowed down, and no answer says
+//! The centre's doors. `v1` is that for people; here is the one for nodes: enrolment, delivery of clips and the channel
+//! for what is live, over HTTP/1.1, with TLS where a certificate is given. Strangers can reach it: requests are small, slow ones are cut off, guessing is slowed down, and no answer says
 //! more than who asks may know. Errors are `application/problem+json` (RFC 9457).
 
 mod channel;
 mod clips;
 mod enrol;
 mod guard;
+pub mod v1;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::Notice;
 use super::incoming::Incoming;
 use super::live::Hub;
 use super::objects::Objects;
@@ -55,6 +57,8 @@ pub struct Door<S> {
     pub incoming: Incoming,
     /// Who looks at what.
     pub hub: Hub,
+    /// Told what a node's channel brought that is on disk.
+    pub notice: Arc<dyn Fn(Notice) + Send + Sync>,
     pub max_clip_bytes: u64,
     pub clock: Arc<dyn Clock>,
     /// Told why clips cannot be stored, or that they can again.
@@ -86,11 +90,27 @@ pub async fn serve<S: LinkStore + CameraInfoStore>(
     door: Door<S>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let tls = config.tls.as_ref().map(tls).transpose()?;
-    let handle = Handle::new();
     let hub = door.hub.clone();
-    let service = router(door).into_make_service_with_connect_info::<SocketAddr>();
-    let failed = |e| Error::new(ErrorKind::Io, "the door for clips failed").source(e);
+    let shutdown = async move {
+        shutdown.await;
+        hub.close();
+    };
+    serve_router(listener, config.tls.as_ref(), "[centre.link]", router(door), shutdown).await
+}
+
+/// Serves `router` over HTTP/1.1, with TLS where there is a certificate, until `shutdown` completes. `key` is the
+/// section of the configuration.
+async fn serve_router(
+    listener: TcpListener,
+    files: Option<&TlsFiles>,
+    key: &str,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let tls = files.map(|files| tls(files, key)).transpose()?;
+    let handle = Handle::new();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let failed = |e| Error::new(ErrorKind::Io, format!("the door of {key} failed")).source(e);
     macro_rules! run {
         ($server:expr) => {{
             let mut server = $server.handle(handle.clone()).first_request_timeout(HEAD_TIMEOUT);
@@ -102,10 +122,7 @@ pub async fn serve<S: LinkStore + CameraInfoStore>(
             tokio::pin!(serving);
             tokio::select! {
                 served = &mut serving => return served.map_err(failed),
-                () = shutdown => {
-                    hub.close();
-                    handle.graceful_shutdown(Some(FAREWELL));
-                }
+                () = shutdown => handle.graceful_shutdown(Some(FAREWELL)),
             }
             serving.await.map_err(failed)
         }};
@@ -129,22 +146,22 @@ fn router<S: LinkStore + CameraInfoStore>(door: Door<S>) -> Router {
         .with_state(shared)
 }
 
-fn tls(files: &TlsFiles) -> Result<RustlsConfig> {
+fn tls(files: &TlsFiles, key: &str) -> Result<RustlsConfig> {
     let bad = |path: &std::path::Path, e: rustls::pki_types::pem::Error| {
         Error::new(ErrorKind::Config, "cannot read the PEM file").at(path.display()).source(e)
     };
     let chain: std::result::Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(&files.cert).map_err(|e| bad(&files.cert, e))?.collect();
     let chain = chain.map_err(|e| bad(&files.cert, e))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| bad(&files.key, e))?;
+    let private = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| bad(&files.key, e))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::new(ErrorKind::Internal, "TLS cannot be set up").source(e))?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
+        .with_single_cert(chain, private)
         .map_err(|e| {
-            Error::new(ErrorKind::Config, "certificate and key of [centre.link] do not go together")
+            Error::new(ErrorKind::Config, format!("certificate and key of {key} do not go together"))
                 .at(files.cert.display())
                 .source(e)
         })?;

@@ -2,14 +2,19 @@
 //!
 //! A commit is all or nothing and on disk when it returns: only then may a message be acknowledged and receipted.
 
+mod access;
+pub mod account;
 pub mod backup;
 mod command;
+mod event;
 mod files;
 mod info;
 mod link;
 pub mod query;
 mod read;
+mod report;
 pub mod sqlite;
+mod triage;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -20,12 +25,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Result;
 use crate::base::types::CameraId;
+use crate::centre::triage::{Act, Officer, Refusal, Snooze, Triage};
 use crate::wire::channel::CameraInfo;
 use crate::wire::command::{Answer, Command};
 use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerStatus};
 
+pub use access::{AccessEntry, AccessQuery, AccessReader, AccessRecord, AccessStore};
+pub use account::AccountStore;
 pub use query::EventStore;
 pub use read::{Reader, STATEMENTS, SqliteEvents};
 pub use sqlite::SqliteStore;
@@ -250,4 +258,43 @@ pub trait CommandStore: Clone + Send + Sync + 'static {
 
     /// The last commands, newest first.
     fn all_asked(&self, limit: usize) -> impl Future<Output = Result<Vec<Asked>>> + Send;
+}
+
+/// An event: its node and its id.
+pub type EventKey = (String, String);
+
+/// What officers do with events. What may be done is decided by [`crate::centre::triage::step`].
+pub trait TriageStore: Clone + Send + Sync + 'static {
+    /// Has `by`, who saw the event at `version`, do something: on disk when it returns, with its line of history. Of two
+    /// who do it at once, one gets a [`Refusal`]. The event may come later.
+    fn act(
+        &self,
+        event: EventKey,
+        act: Act,
+        by: Officer,
+        version: u32,
+        now_ms: i64,
+    ) -> impl Future<Output = Result<Result<Triage, Refusal>>> + Send;
+
+    /// Makes `event` part of the incident of `with`; both are of one that is new if `with` had none.
+    fn join(
+        &self,
+        event: EventKey,
+        with: EventKey,
+        by: Officer,
+        now_ms: i64,
+    ) -> impl Future<Output = Result<Result<Triage, Refusal>>> + Send;
+
+    /// Marks alerts that nobody has and that have waited for `after_ms`, each once for each time it waits, some hundreds
+    /// at a time; gives those that were marked.
+    fn escalate(&self, now_ms: i64, after_ms: i64) -> impl Future<Output = Result<Vec<EventKey>>> + Send;
+
+    /// Begins a snooze. Errors: `Invalid` when it is not sound.
+    fn snooze(&self, snooze: Snooze) -> impl Future<Output = Result<()>> + Send;
+
+    /// Ends a snooze; false when there is none of this id.
+    fn unsnooze(&self, id: String, now_ms: i64) -> impl Future<Output = Result<bool>> + Send;
+
+    /// The snoozes that last, in the order they began.
+    fn snoozes(&self, now_ms: i64) -> impl Future<Output = Result<Vec<Snooze>>> + Send;
 }

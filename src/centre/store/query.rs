@@ -10,6 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::{StoredCamera, StoredNode};
 use crate::base::types::{Phase, Severity, is_name};
 use crate::base::{Error, ErrorKind, Result};
+use crate::centre::triage::{HistoryRow, Triage, TriageState};
 use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
 use crate::wire::topic::is_event_id;
@@ -22,8 +23,14 @@ pub const MAX_TEXT: usize = 200;
 pub const MAX_VALUES: usize = 1000;
 /// Counting ends here.
 pub const MAX_COUNT: u64 = 10_000;
-/// The newest revisions that an event's history names.
+/// The newest revisions that an event's history names, and the newest lines of its triage.
 pub const MAX_HISTORY: usize = 1000;
+/// The most events that are exported at once.
+pub const MAX_EXPORT: usize = 10_000;
+/// The longest span of a report.
+pub const MAX_REPORT_MS: i64 = 31 * 24 * 3_600_000;
+/// The most notes in a report.
+pub const MAX_NOTES: usize = 1000;
 
 /// Which events are wanted. Filters join by "and", the values of one by "or"; an empty one wants everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub struct EventQuery {
     pub severities: Vec<Severity>,
     pub labels: Vec<String>,
     pub phases: Vec<Phase>,
+    /// Of the triage.
+    pub states: Vec<TriageState>,
     /// Each word of it must be in the node's, camera's or rule's name, the kind or the label; see [`fold`].
     pub text: String,
     /// Events on the page, 1 to [`MAX_PAGE`].
@@ -59,6 +68,7 @@ impl Default for EventQuery {
             severities: Vec::new(),
             labels: Vec::new(),
             phases: Vec::new(),
+            states: Vec::new(),
             text: String::new(),
             limit: 50,
             after: None,
@@ -99,6 +109,9 @@ pub struct EventSummary {
     pub has_clip: bool,
     pub first_committed_ms: i64,
     pub committed_ms: i64,
+    pub triage: Triage,
+    /// Its camera, or its rule there, calls nobody now.
+    pub snoozed: bool,
 }
 
 /// One event with all that is known of it.
@@ -113,6 +126,8 @@ pub struct EventDetail {
     pub clips: Vec<ClipNote>,
     /// The newest [`MAX_HISTORY`] revisions, by number.
     pub history: Vec<Revision>,
+    /// The newest [`MAX_HISTORY`] lines of its triage, in the order they came.
+    pub triage_history: Vec<HistoryRow>,
 }
 
 /// A picture of an event.
@@ -139,6 +154,91 @@ pub struct Revision {
 pub struct Counts {
     pub alerts: u64,
     pub notices: u64,
+    /// Alerts that nobody has.
+    pub new_alerts: u64,
+    /// Of alerts and notices.
+    pub owned: u64,
+    /// Of alerts and notices.
+    pub dispatched: u64,
+}
+
+/// A span of time that is reported on, as a shift.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportQuery {
+    /// UTC milliseconds.
+    pub from_ms: i64,
+    /// Exclusive.
+    pub to_ms: i64,
+    /// As in [`EventQuery`].
+    pub cameras: Option<Vec<(String, String)>>,
+}
+
+impl ReportQuery {
+    /// Whether it may be asked.
+    ///
+    /// # Errors
+    /// `Invalid` when the span is none or too long.
+    pub fn check(&self) -> Result<()> {
+        match self.to_ms.checked_sub(self.from_ms) {
+            Some(0..=MAX_REPORT_MS) => Ok(()),
+            _ => Err(Error::new(ErrorKind::Invalid, "a report spans 31 days at most, and ends after it begins")),
+        }
+    }
+}
+
+/// What happened in a shift, and what was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Of all cameras together.
+    pub total: CameraTally,
+    /// Cameras with events that began in the span, by node and name.
+    pub by_camera: Vec<CameraTally>,
+    /// Whoever did something in the span, by id.
+    pub by_officer: Vec<OfficerTally>,
+    /// What is still to be done, newest first, [`MAX_PAGE`] at most: alerts of the span that nobody has, and all that
+    /// somebody has or a patrol goes to, also from before.
+    pub open: Vec<EventSummary>,
+    /// What was written in the span, with resolutions too, in order; [`MAX_NOTES`] at most.
+    pub notes: Vec<ReportNote>,
+}
+
+/// Events that began in the span.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CameraTally {
+    pub node: String,
+    /// Empty: the node itself.
+    pub camera: String,
+    pub alerts: u64,
+    pub notices: u64,
+    /// Of both, as it stands now.
+    pub true_alarms: u64,
+    /// Of both, as it stands now.
+    pub false_alarms: u64,
+    /// Alerts without a verdict.
+    pub unresolved: u64,
+}
+
+/// What somebody did in the span.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfficerTally {
+    /// User id.
+    pub user: String,
+    pub owned: u64,
+    pub dispatched: u64,
+    pub resolved: u64,
+    /// From the commit of an alert until he took it as the first; the median of those.
+    pub median_own_ms: Option<i64>,
+}
+
+/// A note, as the report has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportNote {
+    pub at_ms: i64,
+    /// User id.
+    pub by: Option<String>,
+    pub node: String,
+    pub event: String,
+    pub text: String,
 }
 
 /// Reading for the page and the API. It neither waits for what is being committed nor holds it up, and no question takes
@@ -150,11 +250,21 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     /// Errors: `Invalid` when the query is not sound, `Timeout` when it takes too long, `Unavailable` when too many wait.
     fn events(&self, query: EventQuery) -> impl Future<Output = Result<Page<EventSummary>>> + Send;
 
-    /// How many events there are by severity; `limit` and `after` count for nothing. Errors as above.
+    /// How many events there are by severity and state; `limit` and `after` count for nothing. Errors as above.
     fn counts(&self, query: EventQuery) -> impl Future<Output = Result<Counts>> + Send;
 
     /// One event.
     fn event(&self, node: String, id: String) -> impl Future<Output = Result<Option<EventDetail>>> + Send;
+
+    /// One event as lists have it.
+    fn summary(&self, node: String, id: String) -> impl Future<Output = Result<Option<EventSummary>>> + Send;
+
+    /// The newest events, [`MAX_EXPORT`] at most, all of one moment. `limit` may be as large; `after` counts as on a page.
+    /// They are gathered first, so that a slow download keeps nobody from asking. Errors as above.
+    fn export(&self, query: EventQuery) -> impl Future<Output = Result<Vec<EventSummary>>> + Send;
+
+    /// What happened in a span of time. Errors as above.
+    fn report(&self, query: ReportQuery) -> impl Future<Output = Result<Report>> + Send;
 
     /// All nodes.
     fn nodes(&self) -> impl Future<Output = Result<Vec<StoredNode>>> + Send;
@@ -206,7 +316,8 @@ pub(super) struct Facet {
     pub(super) severity: Severity,
     pub(super) label: String,
     pub(super) phase: Phase,
-    /// No event of it began later.
+    pub(super) state: TriageState,
+    /// When the last event of it began.
     pub(super) newest_ms: i64,
 }
 
@@ -224,6 +335,7 @@ pub(super) struct Wanted {
     severities: Vec<Severity>,
     labels: Vec<String>,
     phases: Vec<Phase>,
+    states: Vec<TriageState>,
     words: Vec<String>,
 }
 
@@ -233,9 +345,14 @@ impl Wanted {
     /// # Errors
     /// `Invalid` says what is wrong with it.
     pub(super) fn new(query: EventQuery) -> Result<Self> {
+        Self::with_limit(query, MAX_PAGE)
+    }
+
+    /// The same, for `most` events at most.
+    pub(super) fn with_limit(query: EventQuery, most: usize) -> Result<Self> {
         let invalid = |text: String| Error::new(ErrorKind::Invalid, text);
-        if !(1..=MAX_PAGE).contains(&query.limit) {
-            return Err(invalid(format!("a page has 1 to {MAX_PAGE} events")));
+        if !(1..=most).contains(&query.limit) {
+            return Err(invalid(format!("1 to {most} events can be asked for")));
         }
         let lists = [query.rules.len(), query.kinds.len(), query.labels.len()];
         let most = lists.into_iter().chain(query.cameras.as_ref().map(Vec::len)).max();
@@ -266,8 +383,14 @@ impl Wanted {
             severities: query.severities,
             labels: query.labels,
             phases: query.phases,
+            states: query.states,
             words: fold(&query.text).split_whitespace().map(str::to_owned).collect(),
         })
+    }
+
+    /// The cameras that count; see [`EventQuery::cameras`].
+    pub(super) fn reaches(cameras: Option<&HashSet<(String, String)>>, node: &str, camera: &str) -> bool {
+        cameras.is_none_or(|c| c.contains(&(node.to_owned(), camera.to_owned())))
     }
 
     /// Whether it asks for nothing but a time.
@@ -278,6 +401,7 @@ impl Wanted {
             && self.severities.is_empty()
             && self.labels.is_empty()
             && self.phases.is_empty()
+            && self.states.is_empty()
             && self.words.is_empty()
     }
 
@@ -286,13 +410,13 @@ impl Wanted {
         fn one<T: PartialEq>(values: &[T], value: &T) -> bool {
             values.is_empty() || values.contains(value)
         }
-        let camera = |c: &HashSet<_>| c.contains(&(facet.node.clone(), facet.camera.clone()));
         one(&self.severities, &facet.severity)
             && one(&self.phases, &facet.phase)
+            && one(&self.states, &facet.state)
             && one(&self.rules, &facet.rule)
             && one(&self.kinds, &facet.kind)
             && one(&self.labels, &facet.label)
-            && self.cameras.as_ref().is_none_or(camera)
+            && Self::reaches(self.cameras.as_ref(), &facet.node, &facet.camera)
             && self.has_words(facet)
     }
 

@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::files::Files;
 use super::query::{
-    Counts, Cursor, EventDetail, EventQuery, EventSnapshot, EventStore, EventSummary, Facet, MAX_COUNT, MAX_HISTORY,
-    Page, Revision, Wanted,
+    Counts, Cursor, EventDetail, EventQuery, EventSnapshot, EventStore, EventSummary, Facet, MAX_COUNT, MAX_EXPORT,
+    MAX_HISTORY, Page, Report, ReportQuery, Revision, Wanted,
 };
 use super::sqlite::{CAMERAS, NODES, SCHEMA, column, parse, present, stored_camera, stored_node};
-use super::{StoredCamera, StoredNode, link};
+use super::{StoredCamera, StoredNode, link, report, triage};
 use crate::base::types::Severity;
 use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::triage::TriageState;
 use crate::store::sqlite::{fault, open_to_read, suspect};
 
 const DOING: &str = "cannot answer from the centre's database";
@@ -154,7 +155,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SqliteEvents {
-    async fn ask<T, F>(&self, work: F) -> Result<T>
+    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Files) -> Result<T> + Send + 'static,
@@ -180,8 +181,8 @@ impl SqliteEvents {
 
 impl EventStore for SqliteEvents {
     async fn events(&self, query: EventQuery) -> Result<Page<EventSummary>> {
-        let wanted = Wanted::new(query)?;
-        self.ask(move |db, _| page(db, &wanted)).await
+        let (wanted, now_ms) = (Wanted::new(query)?, self.clock.now().wall_ms);
+        self.ask(move |db, _| page(db, &wanted, now_ms)).await
     }
 
     async fn counts(&self, query: EventQuery) -> Result<Counts> {
@@ -190,7 +191,24 @@ impl EventStore for SqliteEvents {
     }
 
     async fn event(&self, node: String, id: String) -> Result<Option<EventDetail>> {
-        self.ask(move |db, files| detail(db, files, &node, &id)).await
+        let now_ms = self.clock.now().wall_ms;
+        self.ask(move |db, files| detail(db, files, &node, &id, now_ms)).await
+    }
+
+    async fn summary(&self, node: String, id: String) -> Result<Option<EventSummary>> {
+        let now_ms = self.clock.now().wall_ms;
+        self.ask(move |db, _| summary(db, &node, &id, now_ms)).await
+    }
+
+    async fn export(&self, query: EventQuery) -> Result<Vec<EventSummary>> {
+        let (wanted, now_ms) = (Wanted::with_limit(query, MAX_EXPORT)?, self.clock.now().wall_ms);
+        self.ask(move |db, _| Ok(page(db, &wanted, now_ms)?.items)).await
+    }
+
+    async fn report(&self, query: ReportQuery) -> Result<Report> {
+        query.check()?;
+        let now_ms = self.clock.now().wall_ms;
+        self.ask(move |db, _| report::report(db, query, now_ms)).await
     }
 
     async fn nodes(&self) -> Result<Vec<StoredNode>> {
@@ -202,7 +220,7 @@ impl EventStore for SqliteEvents {
     }
 }
 
-fn list<T>(
+pub(super) fn list<T>(
     db: &Connection,
     sql: &str,
     values: impl rusqlite::Params,
@@ -232,14 +250,18 @@ macro_rules! keys {
 
 const KEYS: &str = keys!("");
 const KEYS_OF_FACET: &str = keys!("facet = ?6 AND");
-const FACETS: &str = "SELECT id, node, camera, rule, kind, severity, label, phase, newest_ms FROM facet
+const FACETS: &str = "SELECT id, node, camera, rule, kind, severity, label, phase, state, newest_ms FROM facet
   WHERE newest_ms >= ?1";
 const COUNT: &str = "SELECT COUNT(*) FROM
   (SELECT 1 FROM event WHERE facet = ?1 AND started_ms >= ?2 AND started_ms < ?3 LIMIT ?4)";
-const SUMMARY: &str = "SELECT node, id, camera, revision, phase, severity, kind, rule, label, started_ms, updated_ms,
-    ended_ms, snapshot, EXISTS (SELECT 1 FROM snapshot s WHERE s.sha256 = event.snapshot),
-    EXISTS (SELECT 1 FROM clip c WHERE c.node = event.node AND c.event = event.id), first_committed_ms, committed_ms
-  FROM event WHERE node = ?1 AND id = ?2";
+const SUMMARY: &str = "SELECT event.node, event.id, camera, revision, phase, severity, kind, rule, label, started_ms,
+    event.updated_ms, ended_ms, snapshot, EXISTS (SELECT 1 FROM snapshot s WHERE s.sha256 = event.snapshot),
+    EXISTS (SELECT 1 FROM clip c WHERE c.node = event.node AND c.event = event.id), first_committed_ms, committed_ms,
+    EXISTS (SELECT 1 FROM snooze z WHERE z.node = event.node AND z.camera = event.camera AND z.ended_ms IS NULL
+      AND z.until_ms > ?3 AND (z.rule IS NULL OR z.rule = event.rule)),
+    t.state, t.verdict, t.owner, t.version, t.updated_ms, t.escalated_ms, t.incident
+  FROM event LEFT JOIN triage t ON t.node = event.node AND t.event = event.id
+  WHERE event.node = ?1 AND event.id = ?2";
 
 /// The statements by which pages and counters are read, for whoever looks at their plans.
 pub const STATEMENTS: &[(&str, &str)] = &[
@@ -250,14 +272,14 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("an event's summary", SUMMARY),
 ];
 
-fn page(db: &Connection, wanted: &Wanted) -> Result<Page<EventSummary>> {
+pub(super) fn page(db: &Connection, wanted: &Wanted, now_ms: i64) -> Result<Page<EventSummary>> {
     // One more than the page has: whether there is another page.
     let want = wanted.limit + 1;
     let mut keys = if wanted.is_plain() { plain_keys(db, wanted, want)? } else { faceted_keys(db, wanted, want)? };
     let more = keys.len() > wanted.limit;
     keys.truncate(wanted.limit);
     let items: Vec<EventSummary> =
-        keys.iter().filter_map(|key| summary(db, &key.node, &key.id).transpose()).collect::<Result<_>>()?;
+        keys.iter().filter_map(|key| summary(db, &key.node, &key.id, now_ms).transpose()).collect::<Result<_>>()?;
     Ok(Page { items, next: keys.last().filter(|_| more).map(Cursor::encode) })
 }
 
@@ -305,7 +327,8 @@ fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
             severity: word(r, 5)?,
             label: column(r, 6)?,
             phase: word(r, 7)?,
-            newest_ms: column(r, 8)?,
+            state: word(r, 8)?,
+            newest_ms: column(r, 9)?,
         };
         if wanted.takes(&facet) {
             found.push(facet);
@@ -318,23 +341,31 @@ fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
 fn counts(db: &Connection, wanted: &Wanted) -> Result<Counts> {
     let mut counts = Counts::default();
     for facet in facets(db, wanted)? {
-        let count = match facet.severity {
-            Severity::Alert => &mut counts.alerts,
-            Severity::Notice => &mut counts.notices,
+        let Counts { alerts, notices, new_alerts, owned, dispatched } = &mut counts;
+        let of_severity = if facet.severity == Severity::Alert { alerts } else { notices };
+        let of_state = match (facet.state, facet.severity) {
+            (TriageState::New, Severity::Alert) => Some(new_alerts),
+            (TriageState::Owned, _) => Some(owned),
+            (TriageState::Dispatched, _) => Some(dispatched),
+            (TriageState::New | TriageState::Resolved, _) => None,
         };
-        if *count < MAX_COUNT {
-            let values = params![facet.id, wanted.from_ms, wanted.to_ms, MAX_COUNT - *count];
-            *count += db
+        let lowest = of_state.as_deref().map_or(*of_severity, |n| (*n).min(*of_severity));
+        if lowest < MAX_COUNT {
+            let values = params![facet.id, wanted.from_ms, wanted.to_ms, MAX_COUNT - lowest];
+            let found = db
                 .prepare_cached(COUNT)
                 .and_then(|mut s| s.query_row(values, |r| r.get::<_, u64>(0)))
                 .map_err(|e| fault(DOING, e))?;
+            for count in [Some(of_severity), of_state].into_iter().flatten() {
+                *count = (*count + found).min(MAX_COUNT);
+            }
         }
     }
     Ok(counts)
 }
 
-fn summary(db: &Connection, node: &str, id: &str) -> Result<Option<EventSummary>> {
-    Ok(list(db, SUMMARY, [node, id], read_summary)?.pop())
+pub(super) fn summary(db: &Connection, node: &str, id: &str, now_ms: i64) -> Result<Option<EventSummary>> {
+    Ok(list(db, SUMMARY, params![node, id, now_ms], read_summary)?.pop())
 }
 
 fn read_summary(r: &Row<'_>) -> Result<EventSummary> {
@@ -357,6 +388,8 @@ fn read_summary(r: &Row<'_>) -> Result<EventSummary> {
         has_clip: column(r, 14)?,
         first_committed_ms: column(r, 15)?,
         committed_ms: column(r, 16)?,
+        snoozed: column(r, 17)?,
+        triage: triage::read(r, 18)?,
     })
 }
 
@@ -367,8 +400,8 @@ fn word<T: serde::de::DeserializeOwned>(r: &Row<'_>, index: usize) -> Result<T> 
         .map_err(|e| Error::new(ErrorKind::Corrupt, "a stored event has a word that nobody knows").source(e))
 }
 
-fn detail(db: &Connection, files: &Files, node: &str, id: &str) -> Result<Option<EventDetail>> {
-    let Some(summary) = summary(db, node, id)? else { return Ok(None) };
+fn detail(db: &Connection, files: &Files, node: &str, id: &str, now_ms: i64) -> Result<Option<EventDetail>> {
+    let Some(summary) = summary(db, node, id, now_ms)? else { return Ok(None) };
     let json: Option<String> = db
         .prepare_cached("SELECT json FROM revision WHERE node = ?1 AND id = ?2 AND revision = ?3")
         .and_then(|mut s| s.query_row(params![node, id, summary.revision], |r| r.get(0)).optional())
@@ -393,5 +426,34 @@ fn detail(db: &Connection, files: &Files, node: &str, id: &str) -> Result<Option
     })?;
     history.reverse();
     let (event, clips) = (parse(&json)?, link::clips(db, node, id)?);
-    Ok(Some(EventDetail { summary, event, snapshots, clips, history }))
+    let triage_history = triage::history(db, node, id, MAX_HISTORY)?;
+    Ok(Some(EventDetail { summary, event, snapshots, clips, history, triage_history }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SqliteStore;
+    use super::*;
+    use crate::base::clock::SystemClock;
+
+    #[test]
+    fn no_reader_has_a_connection_while_the_database_is_opened_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, _writer, _) = SqliteStore::open(directory.path(), 0).expect("opens");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let late = clock.now().mono + Duration::from_secs(60);
+        let (_events, readers) = store.reading(2, Duration::from_secs(1), clock);
+        let ask = |reader: &Reader| reader.answer(late, |db, _| list(db, NODES, [], stored_node)).expect("answers");
+        let open = || readers.iter().filter(|reader| lock(&reader.slot).is_some()).count();
+        readers.iter().for_each(|reader| drop(ask(reader)));
+        assert_eq!(open(), 2);
+        readers[0].readers.without(|| {
+            // Each slot is held, and empty: whoever asks waits.
+            assert!(readers.iter().all(|reader| reader.slot.try_lock().is_err()));
+            assert!(readers[0].readers.slots.try_lock().is_err());
+        });
+        assert_eq!(open(), 0, "and they were closed");
+        ask(&readers[1]);
+        assert_eq!(open(), 1, "opened anew when it is needed");
+    }
 }

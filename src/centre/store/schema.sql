@@ -19,13 +19,15 @@ CREATE TABLE event (
   first_committed_ms INTEGER NOT NULL,
   committed_ms INTEGER NOT NULL,
   facet INTEGER NOT NULL DEFAULT 0,     -- its row in `facet`
+  waiting_ms INTEGER,                   -- an alert that nobody has or was called up for: since when it waits
   PRIMARY KEY (node, id)
 ) STRICT, WITHOUT ROWID;
 -- Lists go from the newest to the oldest along one of these; (started_ms, node, id) is a page's cursor.
 CREATE INDEX event_started ON event (started_ms, node, id);
 CREATE INDEX event_facet ON event (facet, started_ms, node, id);
+CREATE INDEX event_waiting ON event (waiting_ms) WHERE waiting_ms IS NOT NULL;
 
--- Every combination of what events are searched by: some thousands, however many events there are. A search picks
+-- Every combination of what events are searched by that any event has: some thousands, however many events there are. A search picks
 -- facets first and reads the events of those only, so a rare combination costs no more than a frequent one.
 CREATE TABLE facet (
   id INTEGER PRIMARY KEY,
@@ -36,8 +38,9 @@ CREATE TABLE facet (
   severity TEXT NOT NULL,
   label TEXT NOT NULL,
   phase TEXT NOT NULL,
-  newest_ms INTEGER NOT NULL,           -- no event of it began later
-  UNIQUE (node, camera, rule, kind, severity, label, phase)
+  state TEXT NOT NULL,                  -- of the triage
+  newest_ms INTEGER NOT NULL,           -- when the last event of it began
+  UNIQUE (node, camera, rule, kind, severity, label, phase, state)
 ) STRICT;
 
 -- Every revision as it was published, byte for byte.
@@ -164,3 +167,115 @@ CREATE TABLE hold (
   state TEXT NOT NULL                   -- pending, then held, too_late or failed; released at last
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hold_camera ON hold (node, camera, from_ms);
+
+-- Who works here. Passwords as argon2 makes of them; nothing in these tables opens a session.
+CREATE TABLE user (
+  id TEXT PRIMARY KEY,                  -- UUID
+  name TEXT NOT NULL,                   -- what is typed at the login
+  folded TEXT NOT NULL UNIQUE,          -- the name without case and diacritics
+  display_name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  cameras INTEGER NOT NULL,             -- 1: those of user_camera only; 0: all, for an owner none
+  password TEXT,                        -- a PHC string; NULL until a link was used to set one
+  disabled INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  last_login_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_camera (
+  user TEXT NOT NULL REFERENCES user (id),
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  PRIMARY KEY (user, node, camera)
+) STRICT, WITHOUT ROWID;
+
+-- Open sessions. The token itself is in a browser only.
+CREATE TABLE session (
+  token_sha256 TEXT PRIMARY KEY,        -- of the token's hex digits
+  id TEXT NOT NULL UNIQUE,              -- what the log and the page call it
+  user TEXT NOT NULL REFERENCES user (id),
+  created_ms INTEGER NOT NULL,
+  last_seen_ms INTEGER NOT NULL,        -- to the minute
+  expires_ms INTEGER NOT NULL,          -- whatever is done with it
+  address TEXT NOT NULL,
+  user_agent TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (user, created_ms);
+
+-- One-time links that were given out, one of a kind for each user.
+CREATE TABLE login_link (
+  token_sha256 TEXT PRIMARY KEY,
+  user TEXT NOT NULL REFERENCES user (id),
+  kind TEXT NOT NULL,                   -- setup: a password is set with it; login: it opens a session
+  expires_ms INTEGER NOT NULL,
+  UNIQUE (user, kind)
+) STRICT, WITHOUT ROWID;
+
+-- Logins that failed. Of addresses and of names that nobody has, a bounded number.
+CREATE TABLE login_failure (
+  kind TEXT NOT NULL,                   -- user, name (that nobody has) or address
+  key TEXT NOT NULL,                    -- the user's id, a salted hash of the name, the address
+  count INTEGER NOT NULL,
+  last_ms INTEGER NOT NULL,
+  PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX login_failure_last ON login_failure (kind, last_ms);
+
+-- Who did what, and who looked at what; on disk before it is shown. Rows are only ever added.
+CREATE TABLE access_log (
+  id INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  user TEXT,                            -- NULL: nobody with an account
+  session TEXT,                         -- its id, or `machine`: at the centre's own machine
+  action TEXT NOT NULL,
+  object TEXT NOT NULL,
+  node TEXT,
+  camera TEXT,
+  reason TEXT,
+  case_number TEXT
+) STRICT;
+CREATE INDEX access_time ON access_log (at_ms, id);
+CREATE INDEX access_user ON access_log (user, at_ms, id);
+CREATE INDEX access_camera ON access_log (node, camera, at_ms, id);
+CREATE INDEX access_action ON access_log (action, at_ms, id);
+-- What officers did with an event. Without a row it is new; the row may come before its event. Users are ids.
+CREATE TABLE triage (
+  node TEXT NOT NULL,
+  event TEXT NOT NULL,
+  state TEXT NOT NULL,                  -- new, owned, dispatched or resolved
+  verdict TEXT,                         -- true_alarm or false_alarm
+  owner TEXT,
+  version INTEGER NOT NULL,             -- one more with each change of state or owner
+  updated_ms INTEGER NOT NULL,
+  escalated_ms INTEGER,                 -- it was called up then, and nobody has it yet
+  incident TEXT,                        -- events that belong together have the same
+  PRIMARY KEY (node, event)
+) STRICT, WITHOUT ROWID;
+
+-- Who did what. Rows stay.
+CREATE TABLE triage_history (
+  id INTEGER PRIMARY KEY,
+  node TEXT NOT NULL,
+  event TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  deed TEXT NOT NULL,
+  by_user TEXT,                         -- none: the centre itself
+  text TEXT,
+  verdict TEXT
+) STRICT;
+CREATE INDEX triage_history_event ON triage_history (node, event, id);
+CREATE INDEX triage_history_at ON triage_history (at_ms);
+
+-- Cameras and rules whose alerts call nobody for a while. Rows stay.
+CREATE TABLE snooze (
+  id TEXT PRIMARY KEY,
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,                 -- empty: the node itself
+  rule TEXT,                            -- none: all of them
+  until_ms INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  by_user TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  ended_ms INTEGER                      -- somebody ended it before its time
+) STRICT, WITHOUT ROWID;
+CREATE INDEX snooze_open ON snooze (node, camera, until_ms) WHERE ended_ms IS NULL;

@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 use serde::Serialize;
 
+use super::access;
 use super::files::Files;
 use super::read::{self, Reader, Readers, SqliteEvents};
-use super::{Asked, CommandStore, Pending, command};
-use super::{CentreStore, EventTimes, Item, LinkStore, Outcome, StoredCamera, StoredEvent, StoredNode, link};
-use crate::base::types::{CameraId, Phase, Severity};
+use super::{Asked, CommandStore, Pending, command, event};
+use super::{CentreStore, Item, LinkStore, Outcome, StoredCamera, StoredEvent, StoredNode, link};
+use crate::base::types::CameraId;
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::store::sqlite::{self as shared, Schema, durable, fault};
 use crate::store::thread;
 use crate::wire::command::Command;
-use crate::wire::event::Event;
 use crate::wire::link::ClipNote;
 use crate::wire::status::{CameraStatus, PeerState, PeerStatus};
 
@@ -26,7 +26,7 @@ pub const SCHEMA: Schema = Schema { fresh: include_str!("schema.sql"), upgrades:
 /// Forward steps, oldest first: the first leads from version 1 to 2.
 const UPGRADES: &[&str] = &[include_str!("upgrades/2.sql")];
 
-const COMMIT: &str = "cannot commit what came";
+pub(super) const COMMIT: &str = "cannot commit what came";
 const READ: &str = "cannot read the centre's database";
 
 /// The way to the store.
@@ -34,6 +34,8 @@ const READ: &str = "cannot read the centre's database";
 pub struct SqliteStore {
     pub(super) handle: thread::Handle<Database>,
     readers: Arc<Readers>,
+    /// Entries of the access log that wait for a commit.
+    pub(super) accesses: access::Queue,
 }
 
 /// The loop that does the work; `app` runs it on a thread of its own.
@@ -98,7 +100,7 @@ impl SqliteStore {
             _lock: opened.lock,
         };
         let (handle, writer) = thread::pair(database);
-        Ok((Self { handle, readers }, writer, opened.quarantined))
+        Ok((Self { handle, readers, accesses: access::Queue::default() }, writer, opened.quarantined))
     }
 
     /// The side for reading, with the loops that serve it: `app` runs each on a thread of its own, as many as questions
@@ -280,7 +282,7 @@ pub(super) fn stored_camera(r: &Row<'_>) -> Result<StoredCamera> {
 
 fn commit_one(tx: &Transaction<'_>, files: &Files, item: &Item, now_ms: i64) -> Result<Outcome> {
     match item {
-        Item::Event { node, event, json, times } => commit_event(tx, files, node, event, json, *times, now_ms),
+        Item::Event { node, event, json, times } => event::commit(tx, files, node, event, json, *times, now_ms),
         Item::Snapshot { node, camera, event, sha256, jpeg } => {
             let new =
                 commit_snapshot(tx, node, camera, event, (sha256, jpeg.len()), now_ms).map_err(|e| fault(COMMIT, e))?;
@@ -290,100 +292,6 @@ fn commit_one(tx: &Transaction<'_>, files: &Files, item: &Item, now_ms: i64) -> 
         Item::Node { node, status } => commit_node(tx, node, status.as_ref(), now_ms),
         Item::Camera { node, camera, status } => commit_camera(tx, node, camera, status.as_ref(), now_ms),
     }
-}
-
-fn commit_event(
-    tx: &Transaction<'_>,
-    files: &Files,
-    node: &str,
-    event: &Event,
-    json: &[u8],
-    times: EventTimes,
-    now_ms: i64,
-) -> Result<Outcome> {
-    let json = std::str::from_utf8(json)
-        .map_err(|e| Error::new(ErrorKind::Invalid, "an event's JSON is not UTF-8").source(e))?;
-    let known: Option<String> = tx
-        .prepare_cached("SELECT json FROM revision WHERE node = ?1 AND id = ?2 AND revision = ?3")
-        .and_then(|mut s| s.query_row(params![node, event.id, event.revision], |r| r.get(0)).optional())
-        .map_err(|e| fault(COMMIT, e))?;
-    if let Some(known) = known {
-        return Ok(if known == json { Outcome::Duplicate } else { Outcome::Conflict });
-    }
-    let sha256 = event.snapshot.as_ref().map(|s| s.sha256.as_str());
-    let newest = apply_newest(tx, node, event, sha256, times, now_ms).map_err(|e| fault(COMMIT, e))?;
-    tx.prepare_cached(
-        "INSERT INTO revision (node, id, revision, seq, boot_id, json, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )
-    .and_then(|mut s| s.execute(params![node, event.id, event.revision, event.seq, event.boot_id, json, now_ms]))
-    .map_err(|e| fault(COMMIT, e))?;
-    Ok(Outcome::Event { newest, snapshot: present(tx, files, sha256)? })
-}
-
-/// The facet that `event` belongs to, made when it is the first of its kind. That of a revision that comes late may stay
-/// empty, which costs a search nothing to speak of.
-fn facet(tx: &Transaction<'_>, node: &str, event: &Event, started_ms: i64) -> rusqlite::Result<i64> {
-    tx.prepare_cached(
-        "INSERT INTO facet (node, camera, rule, kind, severity, label, phase, newest_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (node, camera, rule, kind, severity, label, phase)
-           DO UPDATE SET newest_ms = MAX(newest_ms, excluded.newest_ms)
-         RETURNING id",
-    )?
-    .query_row(
-        params![
-            node,
-            event.camera.as_deref().unwrap_or_default(),
-            event.rule,
-            event.kind,
-            Severity::from(event.severity).as_str(),
-            event.label.as_deref().unwrap_or_default(),
-            Phase::from(event.phase).as_str(),
-            started_ms,
-        ],
-        |r| r.get(0),
-    )
-}
-
-/// Makes `event` the one that is shown unless a newer revision came before.
-fn apply_newest(
-    tx: &Transaction<'_>,
-    node: &str,
-    event: &Event,
-    sha256: Option<&str>,
-    times: EventTimes,
-    now_ms: i64,
-) -> rusqlite::Result<bool> {
-    let changed = tx
-        .prepare_cached(
-            "INSERT INTO event (node, id, camera, revision, phase, severity, kind, rule, label, started_ms, updated_ms,
-               ended_ms, snapshot, first_committed_ms, committed_ms, facet)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15)
-             ON CONFLICT (node, id) DO UPDATE SET camera = excluded.camera, revision = excluded.revision,
-               phase = excluded.phase, severity = excluded.severity, kind = excluded.kind, rule = excluded.rule,
-               label = excluded.label, started_ms = excluded.started_ms, updated_ms = excluded.updated_ms,
-               ended_ms = excluded.ended_ms, snapshot = excluded.snapshot, committed_ms = excluded.committed_ms,
-               facet = excluded.facet
-             WHERE excluded.revision > event.revision",
-        )?
-        .execute(params![
-            node,
-            event.id,
-            event.camera.as_deref().unwrap_or_default(),
-            event.revision,
-            Phase::from(event.phase).as_str(),
-            Severity::from(event.severity).as_str(),
-            event.kind,
-            event.rule,
-            event.label.as_deref().unwrap_or_default(),
-            times.started_ms,
-            times.updated_ms,
-            times.ended_ms,
-            sha256,
-            now_ms,
-            facet(tx, node, event, times.started_ms)?,
-        ])?;
-    Ok(changed > 0)
 }
 
 fn commit_snapshot(

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod browser;
 pub mod disk;
 pub mod inject;
+pub mod made;
 pub mod onnx;
 pub mod post;
 pub mod proxy;

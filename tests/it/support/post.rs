@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-use wardwatch::app::centre::Centre;
+use wardwatch::app::centre::{Centre, Ward};
 use wardwatch::base::clock::SystemClock;
 use wardwatch::base::geometry::{Point, Polygon, RelativeBox};
 use wardwatch::base::types::{EventReport, PathPoint, Phase, Severity, Snapshot, SnapshotInfo, Zone};
@@ -192,9 +192,11 @@ impl Running {
             mqtt: None,
             clips: ClipStore::Directory(directory.join("clips")),
             link: None,
+            web: None,
+            escalate_after: None,
         };
-        let centre = Centre::start(&config, WARD, "Asia/Ho_Chi_Minh", mqtt, Arc::new(SystemClock), stop)
-            .expect("the centre starts");
+        let ward = Ward { id: WARD, name: WARD, timezone: "Asia/Ho_Chi_Minh" };
+        let centre = Centre::start(&config, ward, mqtt, Arc::new(SystemClock), stop).expect("the centre starts");
         Self { centre, shutdown }
     }
 

@@ -1,4 +1,4 @@
--- Version 1 to 2: enrolled nodes, clips, commands and holds, descriptions of cameras; events by facets. Frozen; what the tables mean stands in schema.sql.
+-- Version 1 to 2: enrolled nodes, clips, commands and holds, descriptions of cameras; events by facets; triage; accounts and the access log. Frozen; what the tables mean stands in schema.sql.
 
 CREATE TABLE enrolment (
   node TEXT PRIMARY KEY,
@@ -77,13 +77,15 @@ CREATE TABLE facet (
   severity TEXT NOT NULL,
   label TEXT NOT NULL,
   phase TEXT NOT NULL,
+  state TEXT NOT NULL,
   newest_ms INTEGER NOT NULL,
-  UNIQUE (node, camera, rule, kind, severity, label, phase)
+  UNIQUE (node, camera, rule, kind, severity, label, phase, state)
 ) STRICT;
-INSERT INTO facet (node, camera, rule, kind, severity, label, phase, newest_ms)
-  SELECT node, camera, rule, kind, severity, label, phase, MAX(started_ms) FROM event
+INSERT INTO facet (node, camera, rule, kind, severity, label, phase, state, newest_ms)
+  SELECT node, camera, rule, kind, severity, label, phase, 'new', MAX(started_ms) FROM event
   GROUP BY node, camera, rule, kind, severity, label, phase;
 ALTER TABLE event ADD COLUMN facet INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE event ADD COLUMN waiting_ms INTEGER;
 UPDATE event SET facet = (
   SELECT f.id FROM facet f
   WHERE f.node = event.node AND f.camera = event.camera AND f.rule = event.rule AND f.kind = event.kind
@@ -92,3 +94,109 @@ DROP INDEX event_started;
 DROP INDEX event_camera;
 CREATE INDEX event_started ON event (started_ms, node, id);
 CREATE INDEX event_facet ON event (facet, started_ms, node, id);
+
+CREATE TABLE user (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  folded TEXT NOT NULL UNIQUE,
+  display_name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  cameras INTEGER NOT NULL,
+  password TEXT,
+  disabled INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  last_login_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_camera (
+  user TEXT NOT NULL REFERENCES user (id),
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  PRIMARY KEY (user, node, camera)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE session (
+  token_sha256 TEXT PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  user TEXT NOT NULL REFERENCES user (id),
+  created_ms INTEGER NOT NULL,
+  last_seen_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  user_agent TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (user, created_ms);
+
+CREATE TABLE login_link (
+  token_sha256 TEXT PRIMARY KEY,
+  user TEXT NOT NULL REFERENCES user (id),
+  kind TEXT NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  UNIQUE (user, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE login_failure (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  last_ms INTEGER NOT NULL,
+  PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX login_failure_last ON login_failure (kind, last_ms);
+
+CREATE TABLE access_log (
+  id INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  user TEXT,
+  session TEXT,
+  action TEXT NOT NULL,
+  object TEXT NOT NULL,
+  node TEXT,
+  camera TEXT,
+  reason TEXT,
+  case_number TEXT
+) STRICT;
+CREATE INDEX access_time ON access_log (at_ms, id);
+CREATE INDEX access_user ON access_log (user, at_ms, id);
+CREATE INDEX access_camera ON access_log (node, camera, at_ms, id);
+CREATE INDEX access_action ON access_log (action, at_ms, id);
+CREATE INDEX event_waiting ON event (waiting_ms) WHERE waiting_ms IS NOT NULL;
+
+CREATE TABLE triage (
+  node TEXT NOT NULL,
+  event TEXT NOT NULL,
+  state TEXT NOT NULL,
+  verdict TEXT,
+  owner TEXT,
+  version INTEGER NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  escalated_ms INTEGER,
+  incident TEXT,
+  PRIMARY KEY (node, event)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE triage_history (
+  id INTEGER PRIMARY KEY,
+  node TEXT NOT NULL,
+  event TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  deed TEXT NOT NULL,
+  by_user TEXT,
+  text TEXT,
+  verdict TEXT
+) STRICT;
+CREATE INDEX triage_history_event ON triage_history (node, event, id);
+CREATE INDEX triage_history_at ON triage_history (at_ms);
+
+CREATE TABLE snooze (
+  id TEXT PRIMARY KEY,
+  node TEXT NOT NULL,
+  camera TEXT NOT NULL,
+  rule TEXT,
+  until_ms INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  by_user TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  ended_ms INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX snooze_open ON snooze (node, camera, until_ms) WHERE ended_ms IS NULL;

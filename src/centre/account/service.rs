@@ -1,0 +1,327 @@
+//! Logging in and out, one-time links, and changes to accounts. Every change is in the access log, written with it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::backoff::{self, Attempts, Step};
+use super::password::{Passwords, weakness};
+use super::{Account, CameraKey, Change, LinkKind, Role, Session, User};
+use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::store::account::{Credentials, NewSession};
+use crate::centre::store::query::fold;
+use crate::centre::store::{AccessEntry, AccountStore};
+use crate::config::Secret;
+
+/// A session that nobody uses for so long ends: a shift.
+pub const IDLE_MS: i64 = 12 * 3600 * 1000;
+/// A session ends after this whatever is done with it.
+pub const LIFE_MS: i64 = 7 * 24 * 3600 * 1000;
+/// A link that sets a password is good for so long.
+pub const SETUP_MS: i64 = 24 * 3600 * 1000;
+/// A link that opens a session is good for so long.
+pub const LOGIN_MS: i64 = 3600 * 1000;
+/// The longest name, in characters.
+const MAX_NAME: usize = 64;
+
+/// Somebody at the door.
+pub struct LoginRequest {
+    pub name: String,
+    pub password: Secret,
+    pub address: IpAddr,
+    pub user_agent: String,
+}
+
+/// Somebody who got in. The token is given to the browser and kept nowhere.
+pub struct LoggedIn {
+    pub token: String,
+    pub session: Session,
+}
+
+/// Why nobody got in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// Name or password is wrong, or the account is disabled: it is not said which.
+    Wrong,
+    /// Too many tries.
+    Locked { retry_ms: u64 },
+}
+
+/// Why a link or a new password was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkRefusal {
+    /// There is no such link any more, or the old password is wrong.
+    Unknown,
+    /// Too many tries.
+    Locked { retry_ms: u64 },
+    /// It sets a password, and none was given.
+    PasswordNeeded { name: String, display_name: String },
+    /// In Vietnamese and English.
+    Weak(String),
+}
+
+/// The accounts of a centre. Cloneable.
+#[derive(Clone)]
+pub struct Accounts<S> {
+    store: S,
+    passwords: Passwords,
+    clock: Arc<dyn Clock>,
+}
+
+impl<S: AccountStore> Accounts<S> {
+    /// Joins the parts.
+    pub fn new(store: S, passwords: Passwords, clock: Arc<dyn Clock>) -> Self {
+        Self { store, passwords, clock }
+    }
+
+    /// Whether nobody has an account yet.
+    pub async fn is_empty(&self) -> Result<bool> {
+        Ok(self.store.accounts().await?.is_empty())
+    }
+
+    /// Logs somebody in. A name that nobody has takes as long as a wrong password.
+    pub async fn login(&self, request: LoginRequest) -> Result<std::result::Result<LoggedIn, LoginRefusal>> {
+        let folded = fold(&request.name);
+        // A name is somebody's own typing: it is not kept.
+        let name = (("name", digest(&folded)), ("address", request.address.to_string()));
+        if let Some(retry_ms) = self.attempt(&[&name.0, &name.1]).await? {
+            return Ok(Err(LoginRefusal::Locked { retry_ms }));
+        }
+        let found = match request.name.chars().nth(MAX_NAME) {
+            Some(_) => None,
+            None => self.store.credentials(folded).await?,
+        };
+        let stored = found.as_ref().and_then(|c| c.password.clone());
+        let right = self.passwords.verify(request.password, stored).await?;
+        let Some(Credentials { user, .. }) = found.filter(|c| right && !c.user.disabled) else {
+            tracing::warn!(address = %request.address, "a login failed");
+            return Ok(Err(LoginRefusal::Wrong));
+        };
+        for (kind, key) in [&name.0, &name.1] {
+            self.store.set_attempts(kind, key.clone(), Attempts::default()).await?;
+        }
+        Ok(Ok(self.open(user, request.address, request.user_agent).await?))
+    }
+
+    /// Counts one more attempt; gives how long to wait where it is refused.
+    async fn attempt(&self, keys: &[&(&'static str, String)]) -> Result<Option<u64>> {
+        let now_ms = self.clock.now().wall_ms;
+        let mut next = Vec::new();
+        for (kind, key) in keys {
+            match backoff::step(self.store.attempts(kind, key.clone()).await?, now_ms) {
+                Step::Go(after) => next.push((*kind, key.clone(), after)),
+                Step::Wait { retry_ms } => return Ok(Some(retry_ms.unsigned_abs())),
+            }
+        }
+        for (kind, key, after) in next {
+            self.store.set_attempts(kind, key, after).await?;
+        }
+        Ok(None)
+    }
+
+    async fn open(&self, user: User, address: IpAddr, user_agent: String) -> Result<LoggedIn> {
+        let now_ms = self.clock.now().wall_ms;
+        let token = secret()?;
+        let session = Session { id: short()?, user, expires_ms: now_ms + LIFE_MS };
+        let entry = AccessEntry {
+            at_ms: now_ms,
+            user: Some(session.user.id.clone()),
+            session: Some(session.id.clone()),
+            action: "session.open".into(),
+            object: format!("from {address}"),
+            ..AccessEntry::default()
+        };
+        let new = NewSession {
+            token_sha256: digest(&token),
+            session: session.clone(),
+            now_ms,
+            address: address.to_string(),
+            user_agent,
+        };
+        self.store.open_session(new, entry).await?;
+        Ok(LoggedIn { token, session })
+    }
+
+    /// Who is behind a token.
+    pub async fn who(&self, token: &str) -> Result<Option<Session>> {
+        if token.len() != 64 {
+            return Ok(None);
+        }
+        self.store.session(digest(token), self.clock.now().wall_ms, IDLE_MS).await
+    }
+
+    /// Ends a session.
+    pub async fn logout(&self, session: &Session) -> Result<()> {
+        let mut entry = self.entry(session, "session.close", "own session");
+        entry.session = Some(session.id.clone());
+        self.store.end_session(session.id.clone(), entry).await
+    }
+
+    /// Uses a one-time link up.
+    pub async fn use_link(
+        &self,
+        token: &str,
+        password: Option<Secret>,
+        address: IpAddr,
+        user_agent: String,
+    ) -> Result<std::result::Result<LoggedIn, LinkRefusal>> {
+        let key = ("address", address.to_string());
+        if let Some(retry_ms) = self.attempt(&[&key]).await? {
+            return Ok(Err(LinkRefusal::Locked { retry_ms }));
+        }
+        let (token_sha256, now_ms) = (digest(token), self.clock.now().wall_ms);
+        let Some((kind, user)) = self.store.find_link(token_sha256.clone(), now_ms).await? else {
+            return Ok(Err(LinkRefusal::Unknown));
+        };
+        self.store.set_attempts(key.0, key.1, Attempts::default()).await?;
+        let hash = match (kind, password) {
+            (LinkKind::Login, _) => None,
+            (LinkKind::Setup, None) => {
+                let User { name, display_name, .. } = user;
+                return Ok(Err(LinkRefusal::PasswordNeeded { name, display_name }));
+            }
+            (LinkKind::Setup, Some(password)) => {
+                if let Some(why) = weakness(&password, &user.name) {
+                    return Ok(Err(LinkRefusal::Weak(why)));
+                }
+                Some(self.passwords.hash(password).await?)
+            }
+        };
+        // Of two at the same time one is first.
+        if !self.store.use_link(token_sha256, now_ms, hash).await? {
+            return Ok(Err(LinkRefusal::Unknown));
+        }
+        Ok(Ok(self.open(user, address, user_agent).await?))
+    }
+
+    /// Changes one's own password. All other sessions end.
+    pub async fn change_password(
+        &self,
+        session: &Session,
+        old: Secret,
+        new: Secret,
+    ) -> Result<std::result::Result<(), LinkRefusal>> {
+        let key = ("name", digest(&fold(&session.user.name)));
+        if let Some(retry_ms) = self.attempt(&[&key]).await? {
+            return Ok(Err(LinkRefusal::Locked { retry_ms }));
+        }
+        let stored = self.store.credentials(fold(&session.user.name)).await?.and_then(|c| c.password);
+        if !self.passwords.verify(old, stored).await? {
+            return Ok(Err(LinkRefusal::Unknown));
+        }
+        self.store.set_attempts(key.0, key.1, Attempts::default()).await?;
+        if let Some(why) = weakness(&new, &session.user.name) {
+            return Ok(Err(LinkRefusal::Weak(why)));
+        }
+        let hash = self.passwords.hash(new).await?;
+        let entry = self.entry(session, "password.change", &format!("user/{}", session.user.name));
+        self.store.set_password(session.user.id.clone(), hash, session.id.clone(), entry).await?;
+        Ok(Ok(()))
+    }
+
+    /// All accounts, by name.
+    pub async fn accounts(&self) -> Result<Vec<Account>> {
+        self.store.accounts().await
+    }
+
+    /// Makes an account without a password, and the link that sets one; `by` is written into the log.
+    ///
+    /// # Errors
+    /// `Invalid` when the name cannot be one, or somebody has it.
+    pub async fn add(
+        &self,
+        name: &str,
+        display_name: &str,
+        role: Role,
+        cameras: Option<std::collections::BTreeSet<CameraKey>>,
+        by: Option<&Session>,
+    ) -> Result<(User, String, i64)> {
+        let sound = |text: &str, what: &str| {
+            let fits = (1..=MAX_NAME).contains(&text.chars().count()) && text.trim() == text;
+            // Two names must not look alike by what cannot be seen.
+            let seen = text.chars().all(|c| c == ' ' || !(c.is_whitespace() || c.is_control() || is_hidden(c)));
+            if fits && seen { Ok(()) } else { Err(Error::new(ErrorKind::Invalid, format!("this is no {what}"))) }
+        };
+        sound(name, "name to log in with").map_err(|e| e.hint("1 to 64 letters and digits, no space at either end"))?;
+        sound(display_name, "name for colleagues").map_err(|e| e.hint("1 to 64 characters, no line breaks"))?;
+        let user = User {
+            id: uuid::Uuid::now_v7().to_string(),
+            name: name.to_owned(),
+            display_name: display_name.to_owned(),
+            role,
+            cameras,
+            disabled: false,
+        };
+        let now_ms = self.clock.now().wall_ms;
+        let entry = self.entry_by(by, &format!("user/{name} added as {}", role.as_str()));
+        self.store.add_user(user.clone(), fold(name), now_ms, entry).await?;
+        let (token, expires_ms) = self.link(&user.id, LinkKind::Setup, by).await?;
+        Ok((user, token, expires_ms))
+    }
+
+    /// Changes an account; sessions of it end when it loses something. `by` is written into the log.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the last commander who could make accounts.
+    pub async fn edit(&self, id: &str, change: Change, by: Option<&Session>) -> Result<User> {
+        let entry = self.entry_by(by, "");
+        self.store.edit_user(id.to_owned(), change, entry).await
+    }
+
+    /// A new one-time link for an account; an older one of the kind is void. `by` is written into the log.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn link(&self, id: &str, kind: LinkKind, by: Option<&Session>) -> Result<(String, i64)> {
+        let token = secret()?;
+        let life = match kind {
+            LinkKind::Setup => SETUP_MS,
+            LinkKind::Login => LOGIN_MS,
+        };
+        let expires_ms = self.clock.now().wall_ms + life;
+        let entry = self.entry_by(by, &format!("a {} link", kind.as_str()));
+        self.store.offer_link(id.to_owned(), kind, digest(&token), expires_ms, entry).await?;
+        Ok((token, expires_ms))
+    }
+
+    fn entry(&self, session: &Session, action: &str, object: &str) -> AccessEntry {
+        AccessEntry { action: action.to_owned(), ..self.entry_by(Some(session), object) }
+    }
+
+    fn entry_by(&self, by: Option<&Session>, object: &str) -> AccessEntry {
+        AccessEntry {
+            at_ms: self.clock.now().wall_ms,
+            user: by.map(|s| s.user.id.clone()),
+            session: Some(by.map_or_else(|| super::MACHINE.to_owned(), |s| s.id.clone())),
+            action: "user.edit".into(),
+            object: object.to_owned(),
+            ..AccessEntry::default()
+        }
+    }
+}
+
+/// Zero-width and direction marks.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// 256 bits as hex.
+fn secret() -> Result<String> {
+    random::<32>()
+}
+
+/// What names a session and opens nothing.
+fn short() -> Result<String> {
+    random::<6>()
+}
+
+fn random<const N: usize>() -> Result<String> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| Error::new(ErrorKind::Internal, format!("no random numbers: {e}")))?;
+    Ok(hex::encode(bytes))
+}

@@ -1,0 +1,237 @@
+//! Events: lists, counters, one event with everything about it.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::caller::{About, State, Visitor};
+use super::input::Asked;
+use super::problem::{Answer, Code, Problem, invalid, refuse};
+use super::{Api, shape};
+use crate::base::types::{Phase, Severity};
+use crate::centre::account::can::{Action, Object};
+use crate::centre::store::query::{EventDetail, EventQuery, EventStore, EventSummary, MAX_EXPORT};
+use crate::centre::triage::TriageState;
+
+/// Other cameras' events within this time of an event are near it.
+const NEAR_MS: i64 = 120_000;
+/// Events near another that are named.
+const NEAR: usize = 8;
+
+/// Which events are wanted; filters join by "and", the values of one by "or".
+#[derive(Clone, Debug, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub(super) struct Filter {
+    /// Begun at or after this, UTC milliseconds.
+    from_ms: Option<i64>,
+    /// Begun before this, UTC milliseconds.
+    to_ms: Option<i64>,
+    /// `node/camera`, any number of times.
+    camera: Vec<String>,
+    /// Alley or block, any number of times.
+    area: Vec<String>,
+    rule: Vec<String>,
+    kind: Vec<String>,
+    /// `alert`, `notice`
+    severity: Vec<String>,
+    label: Vec<String>,
+    /// `started`, `updated`, `ended`
+    phase: Vec<String>,
+    /// Of the triage: `new`, `owned`, `dispatched`, `resolved`
+    state: Vec<String>,
+    /// Words that must be in the names of camera, rule, kind or label; case and diacritics count for nothing.
+    text: Option<String>,
+    /// 1 to 200; default 50.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+/// One page of events, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventPage {
+    items: Vec<shape::EventJson>,
+    /// For `after`; null: this is the last page.
+    next: Option<String>,
+}
+
+/// A list.
+#[utoipa::path(get, path = "/events", tag = "events", params(Filter),
+    responses((status = 200, body = EventPage), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn list(api: State, visitor: Visitor, Asked(filter): Asked<Filter>) -> Answer<Json<EventPage>> {
+    visitor.may(Action::Search, &Object::Ward)?;
+    let query = api.query(&visitor, &filter)?;
+    visitor.see(&api, Action::Search, About::new(searched(&filter))).await?;
+    let page = api.events.events(query).await?;
+    api.thumbnails_of(&visitor, &page.items).await?;
+    let items = page.items.into_iter().map(|e| api.event_json(e)).collect();
+    Ok(Json(EventPage { items, next: page.next }))
+}
+
+/// How many there are.
+#[utoipa::path(get, path = "/events/counts", tag = "events", params(Filter),
+    responses((status = 200, body = shape::CountsJson), (status = 403, body = Problem)))]
+pub(super) async fn counts(
+    api: State,
+    visitor: Visitor,
+    Asked(filter): Asked<Filter>,
+) -> Answer<Json<shape::CountsJson>> {
+    visitor.may(Action::Search, &Object::Ward)?;
+    let query = api.query(&visitor, &filter)?;
+    Ok(Json(api.events.counts(query).await?.into()))
+}
+
+/// One event.
+#[utoipa::path(get, path = "/events/{node}/{id}", tag = "events",
+    params(("node" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = shape::DetailJson), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn detail(
+    api: State,
+    visitor: Visitor,
+    Path((node, id)): Path<(String, String)>,
+) -> Answer<Json<shape::DetailJson>> {
+    let detail = api.detail(&visitor, Action::EventView, node, id).await?;
+    let summary = &detail.summary;
+    visitor
+        .see(&api, Action::EventView, About::of_camera(&summary.id, &summary.node, summary.camera.as_deref()))
+        .await?;
+    let nearby = api.nearby(&visitor, summary).await?;
+    Ok(Json(api.detail_json(detail, nearby)))
+}
+
+/// The list as a table, at most 10,000 rows.
+#[utoipa::path(get, path = "/events.csv", tag = "events", params(Filter),
+    responses((status = 200, content_type = "text/csv"), (status = 403, body = Problem)))]
+pub(super) async fn csv(api: State, visitor: Visitor, Asked(filter): Asked<Filter>) -> Answer<Response> {
+    visitor.may(Action::Export, &Object::Ward)?;
+    let mut query = api.query(&visitor, &filter)?;
+    visitor.record(&api, Action::Export, About::new(searched(&filter))).await?;
+    (query.limit, query.after) = (MAX_EXPORT, None);
+    let rows: Vec<_> = api.events.export(query).await?.into_iter().map(|e| api.event_json(e)).collect();
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"su-kien.csv\""),
+    ];
+    Ok((StatusCode::OK, headers, shape::csv(&rows, &api.timezone)).into_response())
+}
+
+/// What a search was for, without where its page began.
+fn searched(filter: &Filter) -> String {
+    let wanted = Filter { after: None, limit: None, ..filter.clone() };
+    let mut text = serde_json::to_value(&wanted).unwrap_or_default();
+    if let Some(fields) = text.as_object_mut() {
+        fields.retain(|_, v| !v.is_null() && !v.as_array().is_some_and(Vec::is_empty));
+    }
+    text.to_string()
+}
+
+impl Api {
+    /// A filter as the store understands it, cut down to what the visitor reaches.
+    fn query(&self, visitor: &Visitor, filter: &Filter) -> Answer<EventQuery> {
+        fn words<T: serde::de::DeserializeOwned>(name: &str, values: &[String]) -> Answer<Vec<T>> {
+            let word = |v: &String| {
+                T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(v))
+                    .map_err(|_| invalid(format!("`{}` is no {name}", v.escape_debug())))
+            };
+            values.iter().map(word).collect()
+        }
+        let split = |text: &String| {
+            let (node, camera) = text.split_once('/').ok_or_else(|| invalid("a camera is written node/camera"))?;
+            Ok((node.to_owned(), camera.to_owned()))
+        };
+        let mut cameras = match filter.camera.is_empty() {
+            true => visitor.session.user.cut(),
+            false => {
+                let asked: Vec<_> = filter.camera.iter().map(split).collect::<Answer<_>>()?;
+                Some(asked.into_iter().filter(|(n, c)| visitor.session.user.reaches(n, c)).collect())
+            }
+        };
+        if !filter.area.is_empty() {
+            let within = self.cameras_in(&filter.area);
+            cameras = Some(match cameras {
+                Some(cameras) => cameras.into_iter().filter(|c| within.contains(c)).collect(),
+                None => within,
+            });
+        }
+        Ok(EventQuery {
+            from_ms: filter.from_ms,
+            to_ms: filter.to_ms,
+            cameras,
+            rules: filter.rule.clone(),
+            kinds: filter.kind.clone(),
+            severities: words::<Severity>("severity", &filter.severity)?,
+            labels: filter.label.clone(),
+            phases: words::<Phase>("phase", &filter.phase)?,
+            states: words::<TriageState>("state", &filter.state)?,
+            text: filter.text.clone().unwrap_or_default(),
+            limit: filter.limit.unwrap_or(EventQuery::default().limit),
+            after: filter.after.clone(),
+        })
+    }
+
+    /// An event that `visitor` may do `action` with. One that is out of reach is not there for him.
+    pub(super) async fn detail(
+        &self,
+        visitor: &Visitor,
+        action: Action,
+        node: String,
+        id: String,
+    ) -> Answer<EventDetail> {
+        let detail = self.events.event(node, id).await?.ok_or_else(|| refuse(Code::NotFound))?;
+        self.permit(visitor, action, &detail.summary)?;
+        Ok(detail)
+    }
+
+    /// As `can` says; a camera out of reach is answered as if it were not there.
+    pub(super) fn permit(&self, visitor: &Visitor, action: Action, event: &EventSummary) -> Answer<()> {
+        let asked = match &event.camera {
+            Some(camera) => self.lent(&event.node, camera, |lent| visitor.ask(action, &Object::Event(lent))),
+            None => visitor.ask(action, &Object::Node(&event.node)),
+        };
+        self.verdict(action, asked)
+    }
+
+    /// What happened on other cameras at that time, as far as the visitor may know.
+    async fn nearby(&self, visitor: &Visitor, event: &EventSummary) -> Answer<Vec<EventSummary>> {
+        let query = EventQuery {
+            from_ms: Some(event.started_ms - NEAR_MS),
+            to_ms: Some(event.started_ms + NEAR_MS + 1),
+            cameras: visitor.session.user.cut(),
+            limit: 4 * NEAR,
+            ..EventQuery::default()
+        };
+        let mut near = self.events.events(query).await?.items;
+        near.retain(|e| e.camera.is_some() && (&e.node, &e.camera) != (&event.node, &event.camera));
+        near.sort_by_key(|e| (self.metres_between(event, e), (e.started_ms - event.started_ms).abs()));
+        near.truncate(NEAR);
+        Ok(near)
+    }
+
+    /// One row a camera for the thumbnails that a list will show.
+    async fn thumbnails_of(&self, visitor: &Visitor, events: &[EventSummary]) -> Answer<()> {
+        let mut rows: Vec<(String, About, Vec<String>)> = Vec::new();
+        let shown = |e: &&EventSummary| e.snapshot.is_some() && self.permit(visitor, Action::SnapshotView, e).is_ok();
+        for event in events.iter().filter(shown) {
+            let Some(camera) = &event.camera else { continue };
+            let key = format!("{}/{camera}", event.node);
+            let id = event.id.clone();
+            match rows.iter_mut().find(|(k, _, _)| *k == key) {
+                Some((_, _, ids)) => ids.push(id),
+                None => rows.push((key, About::of_camera("", &event.node, Some(camera)), vec![id])),
+            }
+        }
+        let named = rows.iter().map(|(_, about, ids)| {
+            let object = format!("thumbnails {}", ids.join(" "));
+            (object.clone(), About { object, ..about.clone() })
+        });
+        visitor.see_all(self, Action::SnapshotView, named.collect()).await?;
+        for id in rows.into_iter().flat_map(|(_, _, ids)| ids) {
+            visitor.seen(self, Action::SnapshotView, super::media::thumbnail_key(&id));
+        }
+        Ok(())
+    }
+}

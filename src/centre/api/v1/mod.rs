@@ -1,0 +1,306 @@
+//! API v1 and the page: what people at the command centre use. Each route loads its object, asks `can`, writes the
+//! access log, and only then answers. Nothing here may be cached by anybody on the way.
+
+mod caller;
+mod cameras;
+mod events;
+mod input;
+mod live;
+mod log;
+mod media;
+mod page;
+mod problem;
+mod session;
+mod shape;
+mod stream;
+mod tell;
+mod triage;
+mod users;
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::tz::TimeZone;
+use tokio::sync::{broadcast, watch};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::account::Accounts;
+use crate::centre::account::can::{Action, Denial, Lent};
+use crate::centre::desk::Desk;
+use crate::centre::directory::Directory;
+use crate::centre::feed::Feed;
+use crate::centre::live::Hub;
+use crate::centre::objects::Objects;
+use crate::centre::store::query::EventSummary;
+use crate::centre::store::{SqliteEvents, SqliteStore};
+use crate::centre::{Health, Notice};
+use crate::config::WebConfig;
+
+use caller::Views;
+use problem::{Answer, Code, Refused, refuse};
+
+/// Where the API is, below the base path.
+const API: &str = "/api/v1";
+/// The largest body of a request, in bytes.
+const MAX_BODY: usize = 64 << 10;
+/// A request is answered, or at least begun, within this.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What scripts, pictures and connections the page may have: its own, and nothing of anybody else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
+    media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'self'; \
+    form-action 'self'; frame-ancestors 'none'";
+
+/// What the API is joined to.
+pub struct Api {
+    pub ward: String,
+    pub ward_name: String,
+    /// IANA name, and what it means.
+    pub timezone_name: String,
+    pub timezone: TimeZone,
+    pub web: WebConfig,
+    pub store: SqliteStore,
+    pub events: SqliteEvents,
+    pub objects: Objects,
+    pub accounts: Accounts<SqliteStore>,
+    pub directory: Arc<Directory>,
+    pub feed: Arc<Feed>,
+    pub hub: Hub,
+    pub health: watch::Receiver<Health>,
+    pub clock: Arc<dyn Clock>,
+    desk: Desk<SqliteStore>,
+    /// Display names by user id.
+    people: RwLock<HashMap<String, String>>,
+    /// Ends what would go on for ever.
+    pub shutdown: watch::Receiver<bool>,
+    views: Views,
+}
+
+type Shared = Arc<Api>;
+
+/// Everything an [`Api`] is made of, by name.
+pub struct Parts {
+    pub ward: String,
+    pub ward_name: String,
+    pub timezone: String,
+    pub web: WebConfig,
+    pub store: SqliteStore,
+    pub events: SqliteEvents,
+    pub objects: Objects,
+    pub accounts: Accounts<SqliteStore>,
+    pub directory: Arc<Directory>,
+    pub feed: Arc<Feed>,
+    pub hub: Hub,
+    pub health: watch::Receiver<Health>,
+    pub notices: broadcast::Sender<Arc<Notice>>,
+    pub clock: Arc<dyn Clock>,
+    pub shutdown: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// `Config` when the time zone is unknown.
+    pub fn new(parts: Parts) -> Result<Self> {
+        let timezone = TimeZone::get(&parts.timezone)
+            .map_err(|e| Error::new(ErrorKind::Config, "the site's time zone is unknown").source(e))?;
+        Ok(Self {
+            ward: parts.ward,
+            ward_name: parts.ward_name,
+            timezone_name: parts.timezone,
+            timezone,
+            web: parts.web,
+            desk: Desk::new(parts.store.clone(), parts.notices, parts.clock.clone()),
+            people: RwLock::default(),
+            store: parts.store,
+            events: parts.events,
+            objects: parts.objects,
+            accounts: parts.accounts,
+            directory: parts.directory,
+            feed: parts.feed,
+            hub: parts.hub,
+            health: parts.health,
+            clock: parts.clock,
+            shutdown: parts.shutdown,
+            views: Views::default(),
+        })
+    }
+
+    /// Asks `decide` about a camera on the terms that are in force now.
+    fn lent<T>(&self, node: &str, camera: &str, decide: impl FnOnce(Lent<'_>) -> T) -> T {
+        self.directory.lent(node, camera, self.clock.now().wall_ms, decide)
+    }
+
+    /// What is out of reach is answered as if it were not there; everything else says why not.
+    fn verdict(&self, action: Action, asked: std::result::Result<(), Denial>) -> Answer<()> {
+        asked.map_err(|denial| match denial {
+            Denial::Camera => refuse(Code::NotFound),
+            _ => Refused::denied(action, denial),
+        })
+    }
+
+    fn cameras_in(&self, areas: &[String]) -> Vec<crate::centre::account::CameraKey> {
+        self.directory.in_areas(areas)
+    }
+
+    /// How far the cameras of two events are from each other; far away where that is not known.
+    fn metres_between(&self, a: &EventSummary, b: &EventSummary) -> u32 {
+        let of = |e: &EventSummary| (e.node.clone(), e.camera.clone().unwrap_or_default());
+        let ((node_a, camera_a), (node_b, camera_b)) = (of(a), of(b));
+        self.directory.metres((&node_a, &camera_a), (&node_b, &camera_b)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Binds the address of `[centre.web]`.
+///
+/// # Errors
+/// `Unavailable` when the port is taken.
+pub fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).map_err(|e| {
+        Error::new(ErrorKind::Unavailable, "cannot listen for the page")
+            .at(address)
+            .hint("another program uses the port; change `listen` in [centre.web]")
+            .source(e)
+    })
+}
+
+/// Serves page and API until `shutdown` completes.
+///
+/// # Errors
+/// `Config` when certificate or key cannot be used.
+pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+    let tls = api.web.tls.clone();
+    super::serve_router(listener, tls.as_ref(), "[centre.web]", router(api), shutdown).await
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "wardwatch command centre",
+    description = "Events, pictures, clips and cameras of a ward's command centre. Times are UTC milliseconds."
+))]
+struct Document;
+
+/// Every route of the API.
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(session::site))
+        .routes(routes!(session::me, session::login, session::logout))
+        .routes(routes!(session::link))
+        .routes(routes!(session::password))
+        .routes(routes!(events::list))
+        .routes(routes!(events::counts))
+        .routes(routes!(events::csv))
+        .routes(routes!(events::detail))
+        .routes(routes!(media::snapshot))
+        .routes(routes!(media::thumbnail))
+        .routes(routes!(media::clip))
+        .routes(routes!(triage::act))
+        .routes(routes!(triage::note))
+        .routes(routes!(triage::join))
+        .routes(routes!(triage::snoozes, triage::snooze))
+        .routes(routes!(triage::unsnooze))
+        .routes(routes!(triage::report))
+        .routes(routes!(cameras::list))
+        .routes(routes!(cameras::one))
+        .routes(routes!(cameras::nodes))
+        .routes(routes!(live::wall))
+        .routes(routes!(live::camera))
+        .routes(routes!(live::picture))
+        .routes(routes!(live::recordings))
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(users::edit))
+        .routes(routes!(users::link))
+        .routes(routes!(log::list))
+        .routes(routes!(stream::stream))
+}
+
+/// The API's OpenAPI document, as JSON.
+pub fn openapi() -> String {
+    let mut document = routes().split_for_parts().1;
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document.to_pretty_json().unwrap_or_default()
+}
+
+fn router(api: Shared) -> Router {
+    let document = openapi();
+    let api_router: Router<Shared> = routes().split_for_parts().0;
+    let quick = api_router
+        .route("/openapi.json", get(|| async move { ([(header::CONTENT_TYPE, "application/json")], document) }))
+        .fallback(|| async { refuse(Code::NotFound) })
+        .method_not_allowed_fallback(|| async { refuse(Code::NotFound) })
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(no_store))
+        .layer(middleware::from_fn(own_page));
+    // Pictures and films are compressed already, and events must not wait in a compressor.
+    let worth = DefaultPredicate::new()
+        .and(NotForContentType::const_new("video/"))
+        .and(NotForContentType::const_new("text/event-stream"));
+    let base = api.web.base_path.clone();
+    let whole = Router::new()
+        .nest(API, quick)
+        .fallback(files)
+        .with_state(api)
+        .layer(CompressionLayer::new().compress_when(worth))
+        .layer(middleware::from_fn(guarded));
+    if base.is_empty() { whole } else { below(&base, whole) }
+}
+
+/// Everything below `base`; without its slash the page's relative addresses would lead astray.
+fn below(base: &str, whole: Router) -> Router {
+    let home = format!("{base}/");
+    Router::new()
+        .route(base, get(move || async move { axum::response::Redirect::permanent(&home) }))
+        .nest_service(&format!("{base}/"), whole)
+}
+
+async fn files(State(api): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+    page::file(&api.web.base_path, &uri, &headers)
+}
+
+/// Refuses what another site makes a browser send.
+async fn own_page(request: Request, next: Next) -> Response {
+    if !caller::same_site(request.method(), request.headers()) {
+        return refuse(Code::CrossSite).into_response();
+    }
+    next.run(request).await
+}
+
+async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The headers that keep a page what it is.
+async fn guarded(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let set = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
+    ];
+    for (name, value) in set {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

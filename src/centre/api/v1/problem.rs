@@ -1,0 +1,148 @@
+//! How the API says no (RFC 9457): one table of codes, and no word about our insides.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::base::{Error, ErrorKind};
+use crate::centre::account::can::{Action, Denial};
+use crate::wire::link::PROBLEM_JSON;
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Unauthorized,
+    WrongLogin,
+    PasswordNeeded,
+    Locked,
+    Forbidden,
+    CrossSite,
+    NotFound,
+    Invalid,
+    Conflict,
+    Obstacle,
+    TooLarge,
+    Range,
+    Unavailable,
+    Timeout,
+    Internal,
+}
+
+impl Code {
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "nobody is logged in"),
+            Self::WrongLogin => ("wrong-login", S::UNAUTHORIZED, "name or password is wrong"),
+            Self::PasswordNeeded => ("password-needed", S::BAD_REQUEST, "a password has to be chosen"),
+            Self::Locked => ("locked", S::TOO_MANY_REQUESTS, "too many tries"),
+            Self::Forbidden => ("forbidden", S::FORBIDDEN, "this is not allowed"),
+            Self::CrossSite => ("cross-site", S::FORBIDDEN, "another site sent this"),
+            Self::NotFound => ("not-found", S::NOT_FOUND, "there is no such thing"),
+            Self::Invalid => ("invalid", S::BAD_REQUEST, "this cannot be understood"),
+            Self::Conflict => ("conflict", S::CONFLICT, "somebody else was faster"),
+            Self::Obstacle => ("obstacle", S::CONFLICT, "this cannot be done as it stands"),
+            Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "this is too large"),
+            Self::Range => ("range", S::RANGE_NOT_SATISFIABLE, "there are no such bytes"),
+            Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "this cannot be done now"),
+            Self::Timeout => ("timeout", S::GATEWAY_TIMEOUT, "this took too long"),
+            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "something is wrong at the centre"),
+        }
+    }
+}
+
+/// The body of every refusal, `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// `urn:wardwatch:problem:` and the code.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) title: String,
+    pub(super) status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) detail: Option<String>,
+    /// What is known besides, by the code: `action` and `reason`, `owner` and `version`, `name` and `display_name`.
+    #[serde(flatten)]
+    pub(super) more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub(super) struct Refused {
+    code: Code,
+    detail: Option<String>,
+    more: serde_json::Map<String, serde_json::Value>,
+    retry_seconds: Option<u64>,
+}
+
+/// What a route gives.
+pub(super) type Answer<T = Response> = Result<T, Refused>;
+
+/// A refusal without details.
+pub(super) fn refuse(code: Code) -> Refused {
+    Refused { code, detail: None, more: serde_json::Map::new(), retry_seconds: None }
+}
+
+/// A refusal that says what is wrong with the question.
+pub(super) fn invalid(detail: impl Into<String>) -> Refused {
+    Refused::because(Code::Invalid, detail)
+}
+
+impl Refused {
+    pub(super) fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.more.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// With a sentence that says why.
+    pub(super) fn because(code: Code, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..refuse(code) }
+    }
+
+    pub(super) fn retry(mut self, seconds: u64) -> Self {
+        self.retry_seconds = Some(seconds);
+        self
+    }
+
+    /// By the decision of `can`.
+    pub(super) fn denied(action: Action, denial: Denial) -> Self {
+        refuse(Code::Forbidden).with("action", action.as_str()).with("reason", denial.as_str())
+    }
+}
+
+impl From<Error> for Refused {
+    /// A caller's mistake is told in words; our own trouble goes to the log.
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::Invalid => return invalid(error.to_string()),
+            ErrorKind::NotFound => Code::NotFound,
+            ErrorKind::Timeout => Code::Timeout,
+            ErrorKind::Unavailable | ErrorKind::Exhausted | ErrorKind::Io => Code::Unavailable,
+            _ => Code::Internal,
+        };
+        if code != Code::NotFound {
+            tracing::error!(%error, "a request of the page cannot be served");
+        }
+        refuse(code)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (name, status, title) = self.code.row();
+        let problem = Problem {
+            kind: format!("urn:wardwatch:problem:{name}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail,
+            more: self.more,
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        if let Some(seconds) = self.retry_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

@@ -1,0 +1,210 @@
+//! Logging in and out, and who one is.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum_extra::extract::CookieJar;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::caller::{Source, State, Visitor, cookie};
+use super::input::Body;
+use super::problem::{Answer, Code, Problem, Refused, invalid, refuse};
+use crate::centre::account::can::{Action, Object};
+use crate::centre::account::{CameraKey, LinkRefusal, LoggedIn, LoginRefusal, LoginRequest, Role, Session};
+use crate::config::Secret;
+
+/// What anybody may know.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SiteJson {
+    ward: String,
+    ward_name: String,
+    timezone: String,
+    version: String,
+    /// Nobody has an account yet: `wardwatch user add` makes the first one.
+    setup_needed: bool,
+    now_ms: i64,
+}
+
+/// Who is logged in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Me {
+    user: MeUser,
+    /// Actions that the role does at all.
+    may: Vec<String>,
+    /// The cameras in reach; null: all.
+    #[schema(value_type = Option<Vec<Vec<String>>>)]
+    cameras: Option<Vec<CameraKey>>,
+    expires_ms: i64,
+}
+
+/// A user as colleagues see him.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MeUser {
+    id: String,
+    name: String,
+    display_name: String,
+    #[schema(value_type = String)]
+    role: Role,
+}
+
+/// Name and password.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Login {
+    name: String,
+    password: String,
+}
+
+/// A one-time link, and the password that is chosen with it.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Link {
+    token: String,
+    password: Option<String>,
+}
+
+/// A change of one's own password.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct NewPassword {
+    old: String,
+    new: String,
+}
+
+/// What this place is.
+#[utoipa::path(get, path = "/site", tag = "session", responses((status = 200, body = SiteJson)))]
+pub(super) async fn site(api: State) -> Answer<Json<SiteJson>> {
+    Ok(Json(SiteJson {
+        ward: api.ward.clone(),
+        ward_name: api.ward_name.clone(),
+        timezone: api.timezone_name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        setup_needed: api.accounts.is_empty().await?,
+        now_ms: api.clock.now().wall_ms,
+    }))
+}
+
+/// Who one is.
+#[utoipa::path(get, path = "/session", tag = "session",
+    responses((status = 200, body = Me), (status = 401, body = Problem)))]
+pub(super) async fn me(visitor: Visitor) -> Json<Me> {
+    Json(Me::of(&visitor.session))
+}
+
+/// Logs in.
+#[utoipa::path(post, path = "/session", tag = "session", request_body = Login,
+    responses((status = 200, body = Me), (status = 401, body = Problem), (status = 429, body = Problem)))]
+pub(super) async fn login(
+    api: State,
+    source: Source,
+    jar: CookieJar,
+    Body(login): Body<Login>,
+) -> Answer<(CookieJar, Json<Me>)> {
+    let request = LoginRequest {
+        name: login.name,
+        password: Secret::new(login.password),
+        address: source.address,
+        user_agent: source.user_agent.clone(),
+    };
+    match api.accounts.login(request).await? {
+        Ok(logged_in) => {
+            api.learn_people().await?;
+            Ok(welcome(&api, &source, jar, logged_in))
+        }
+        Err(LoginRefusal::Wrong) => Err(refuse(Code::WrongLogin)),
+        Err(LoginRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
+    }
+}
+
+/// Uses a one-time link up.
+#[utoipa::path(post, path = "/session/link", tag = "session", request_body = Link,
+    responses((status = 200, body = Me), (status = 400, body = Problem), (status = 401, body = Problem)))]
+pub(super) async fn link(
+    api: State,
+    source: Source,
+    jar: CookieJar,
+    Body(link): Body<Link>,
+) -> Answer<(CookieJar, Json<Me>)> {
+    let password = link.password.map(Secret::new);
+    match api.accounts.use_link(&link.token, password, source.address, source.user_agent.clone()).await? {
+        Ok(logged_in) => {
+            api.learn_people().await?;
+            Ok(welcome(&api, &source, jar, logged_in))
+        }
+        Err(LinkRefusal::Unknown) => Err(refuse(Code::WrongLogin)),
+        Err(LinkRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
+        Err(LinkRefusal::PasswordNeeded { name, display_name }) => {
+            Err(refuse(Code::PasswordNeeded).with("name", name).with("display_name", display_name))
+        }
+        Err(LinkRefusal::Weak(text)) => Err(weak(&text)),
+    }
+}
+
+/// Logs out.
+#[utoipa::path(delete, path = "/session", tag = "session",
+    responses((status = 204), (status = 401, body = Problem)))]
+pub(super) async fn logout(
+    api: State,
+    source: Source,
+    visitor: Visitor,
+    jar: CookieJar,
+) -> Answer<(CookieJar, StatusCode)> {
+    api.accounts.logout(&visitor.session).await?;
+    Ok((jar.add(cookie(&api, &source, String::new())), StatusCode::NO_CONTENT))
+}
+
+/// Changes one's own password; all other sessions end.
+#[utoipa::path(put, path = "/session/password", tag = "session", request_body = NewPassword,
+    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem)))]
+pub(super) async fn password(
+    api: State,
+    visitor: Visitor,
+    Body(change): Body<NewPassword>,
+) -> Answer<impl IntoResponse> {
+    match api.accounts.change_password(&visitor.session, Secret::new(change.old), Secret::new(change.new)).await? {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(LinkRefusal::Weak(text)) => Err(weak(&text)),
+        Err(_) => Err(refuse(Code::WrongLogin)),
+    }
+}
+
+fn weak(text: &str) -> Refused {
+    invalid(text)
+}
+
+fn welcome(api: &Api, source: &Source, jar: CookieJar, logged_in: LoggedIn) -> (CookieJar, Json<Me>) {
+    let me = Me::of(&logged_in.session);
+    (jar.add(cookie(api, source, logged_in.token)), Json(me))
+}
+
+impl Me {
+    fn of(session: &Session) -> Self {
+        let user = &session.user;
+        // What the role may do somewhere: to the ward, to a node, or to the best-shared camera in reach.
+        let lent = crate::centre::account::can::Lent {
+            node: "",
+            camera: "",
+            sharing: Some(crate::config::Sharing::ScheduledLive),
+            emergency: false,
+        };
+        let anywhere = crate::centre::account::User { cameras: None, ..user.clone() };
+        let caller = crate::centre::account::can::Caller { user: &anywhere, case: Some("?") };
+        let objects = [Object::Ward, Object::Event(lent), Object::Camera(lent)];
+        let somewhere = |action: &Action| {
+            objects.iter().any(|object| {
+                use crate::centre::account::can::{Denial, can};
+                matches!(can(caller, *action, object), Ok(()) | Err(Denial::Camera))
+            })
+        };
+        Self {
+            user: MeUser {
+                id: user.id.clone(),
+                name: user.name.clone(),
+                display_name: user.display_name.clone(),
+                role: user.role,
+            },
+            may: Action::ALL.iter().filter(|a| somewhere(a)).map(|a| a.as_str().to_owned()).collect(),
+            cameras: user.cut(),
+            expires_ms: session.expires_ms,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! From what the centre committed to what the page hears.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::Api;
+use super::cameras::BrokerJson;
+use super::shape;
+use crate::base::Result;
+use crate::centre::feed::Audience;
+use crate::centre::store::query::EventSummary;
+use crate::centre::store::{CameraInfoStore, EventStore};
+use crate::centre::{Health, Notice};
+use crate::wire::channel::CameraInfo;
+
+impl Api {
+    /// Learns everything that is known at the start.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub async fn learn(&self) -> Result<()> {
+        let (nodes, cameras) = (self.events.nodes().await?, self.events.cameras().await?);
+        self.directory.fill(nodes, cameras);
+        let mut described: BTreeMap<String, (u64, Vec<CameraInfo>)> = BTreeMap::new();
+        for stored in self.store.descriptions().await? {
+            let (revision, all) = described.entry(stored.node).or_default();
+            *revision = stored.revision;
+            all.push(stored.camera);
+        }
+        for (node, (revision, cameras)) in described {
+            self.directory.describe(&node, revision, cameras);
+        }
+        self.learn_people().await
+    }
+
+    /// Tells those who listen of something that was committed.
+    pub async fn tell(&self, notice: &Notice) {
+        let told = match notice {
+            Notice::Event(committed) if !committed.newest => return,
+            Notice::Event(committed) => self.tell_event(&committed.node, &committed.event.id).await,
+            Notice::Snapshot { node, event, .. } => self.tell_event(node, event).await,
+            Notice::Triage { node, event } => self.tell_triage(node, event).await,
+            Notice::Snoozes => {
+                self.feed.tell("snooze", Audience::All, "{}".into());
+                Ok(())
+            }
+            Notice::Described { node, revision, cameras } => {
+                self.directory.describe(node, *revision, cameras.clone());
+                Ok(())
+            }
+            Notice::Node { node, status } => {
+                self.directory.node(node, status.clone());
+                let said = json!({
+                    "node": node,
+                    "state": status.as_ref().map(|s| s.state),
+                    "version": status.as_ref().map(|s| s.version.clone()),
+                    "since_ms": status.as_ref().and_then(|s| shape::millis(&s.since)),
+                });
+                self.feed.tell("node", Audience::Node(node.clone()), said.to_string());
+                Ok(())
+            }
+            Notice::Camera { node, camera, status } => {
+                self.directory.camera(node, camera.as_str(), status.clone());
+                let key = (node.clone(), camera.to_string());
+                let current = status.as_ref().is_some_and(|s| self.directory.is_current(node, s));
+                let said = json!({
+                    "node": node,
+                    "camera": camera.as_str(),
+                    "state": status.as_ref().map_or("removed", |s| s.state.as_str()),
+                    "fault": status.as_ref().and_then(|s| s.fault.clone()),
+                    "detail": status.as_ref().and_then(|s| s.detail.clone()),
+                    "since_ms": status.as_ref().and_then(|s| shape::millis(&s.since)),
+                    "last_frame_ms": status.as_ref().and_then(|s| shape::millis(s.last_frame.as_deref()?)),
+                    "fps": status.as_ref().map(|s| s.fps),
+                    "current": current,
+                });
+                self.feed.tell("camera", Audience::Camera(key), said.to_string());
+                Ok(())
+            }
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "the page is not told of an event; its lists have it");
+        }
+    }
+
+    /// Tells how the connection to the broker stands.
+    pub fn tell_health(&self, health: &Health) {
+        let said = BrokerJson { connected: health.connected, trouble: health.trouble.clone() };
+        if let Ok(text) = serde_json::to_string(&said) {
+            self.feed.tell("broker", Audience::All, text);
+        }
+    }
+
+    async fn tell_event(&self, node: &str, id: &str) -> Result<()> {
+        // A picture may come before its event.
+        let Some(summary) = self.events.summary(node.to_owned(), id.to_owned()).await? else { return Ok(()) };
+        let audience = audience(&summary);
+        if let Ok(text) = serde_json::to_string(&self.event_json(summary)) {
+            self.feed.tell("event", audience, text);
+        }
+        Ok(())
+    }
+
+    async fn tell_triage(&self, node: &str, id: &str) -> Result<()> {
+        // Whoever acted may have been made an account since.
+        self.learn_people().await?;
+        let Some(summary) = self.events.summary(node.to_owned(), id.to_owned()).await? else { return Ok(()) };
+        let audience = audience(&summary);
+        let triage = self.triage_json(summary.triage, summary.snoozed);
+        let said = json!({ "node": node, "id": id, "triage": triage });
+        self.feed.tell("triage", audience, said.to_string());
+        Ok(())
+    }
+}
+
+fn audience(event: &EventSummary) -> Audience {
+    match &event.camera {
+        Some(camera) => Audience::Event((event.node.clone(), camera.clone())),
+        None => Audience::Node(event.node.clone()),
+    }
+}

@@ -1,0 +1,165 @@
+// The one place that speaks HTTP with the centre. Views call these functions and show an ApiError.
+
+import type {
+  Camera, Command, Counts, Emergency, EventDetail, EventSummary, LogItem, Me, Nodes, Page, Recordings,
+  Report, Role, Site, Snooze, Triage, User, Verdict, CameraKey,
+} from './types';
+import type { TriageAction } from './triage';
+
+export class ApiError extends Error {
+  constructor(
+    readonly code: string,
+    readonly status: number,
+    readonly body: Record<string, unknown> = {},
+  ) {
+    super(`${code} (${status})`);
+    this.name = 'ApiError';
+  }
+
+  text(name: string): string | null {
+    const value = this.body[name];
+    return typeof value === 'string' && value !== '' ? value : null;
+  }
+}
+
+const PREFIX = 'urn:wardwatch:problem:';
+
+export function problem(status: number, body: unknown): ApiError {
+  const known = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {};
+  const type = typeof known['type'] === 'string' ? known['type'] : '';
+  const code = type.startsWith(PREFIX) ? type.slice(PREFIX.length) : status >= 500 ? 'internal' : 'invalid';
+  return new ApiError(code, status, known);
+}
+
+export type Query = Record<string, string | number | boolean | null | undefined | string[]>;
+
+export function queryString(query: Query): string {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value === null || value === undefined || value === '') continue;
+    if (Array.isArray(value)) value.forEach((v) => params.append(name, v));
+    else params.append(name, String(value));
+  }
+  const text = params.toString();
+  return text ? `?${text}` : '';
+}
+
+/** An address of the API, below whatever path the page is served from. */
+export function url(path: string, query: Query = {}): string {
+  return new URL(`api/v1/${path}${queryString(query)}`, document.baseURI).href;
+}
+
+export function socketUrl(path: string, query: Query): string {
+  return url(path, query).replace(/^http/, 'ws');
+}
+
+const part = encodeURIComponent;
+const TIMEOUT_MS = 20_000;
+
+let onUnauthorized: () => void = () => {};
+/** Told when a session that was there is no more. */
+export function whenUnauthorized(handler: () => void): void {
+  onUnauthorized = handler;
+}
+
+async function call<T>(method: string, path: string, body?: unknown, query?: Query): Promise<T> {
+  let response: Response;
+  const init: RequestInit = { method, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) };
+  if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers = { 'content-type': 'application/json' };
+  }
+  try {
+    response = await fetch(url(path, query), init);
+  } catch (cause) {
+    throw new ApiError(cause instanceof DOMException && cause.name === 'TimeoutError' ? 'timeout' : 'network', 0);
+  }
+  if (!response.ok) {
+    const error = problem(response.status, await response.json().catch(() => null));
+    const wait = response.headers.get('retry-after');
+    if (wait) error.body['retry_after'] = wait;
+    if (error.code === 'unauthorized') onUnauthorized();
+    throw error;
+  }
+  if (response.status === 204) return undefined as T;
+  const text = await response.text();
+  return (text ? JSON.parse(text) : undefined) as T;
+}
+
+const get = <T>(path: string, query?: Query) => call<T>('GET', path, undefined, query);
+const post = <T>(path: string, body: unknown) => call<T>('POST', path, body);
+
+const eventPath = (node: string, id: string) => `events/${part(node)}/${part(id)}`;
+const cameraPath = (node: string, camera: string) => `cameras/${part(node)}/${part(camera)}`;
+
+export const api = {
+  site: () => get<Site>('site'),
+
+  me: () => get<Me>('session'),
+  login: (name: string, password: string, totp?: string) =>
+    post<Me>('session', totp ? { name, password, totp } : { name, password }),
+  loginByLink: (token: string, password?: string) =>
+    post<Me>('session/link', password === undefined ? { token } : { token, password }),
+  logout: () => call<void>('DELETE', 'session'),
+  changePassword: (old: string, fresh: string) => call<void>('PUT', 'session/password', { old, new: fresh }),
+
+  events: (query: Query) => get<Page<EventSummary>>('events', query),
+  counts: (query: Query) => get<Counts>('events/counts', query),
+  event: (node: string, id: string) => get<EventDetail>(eventPath(node, id)),
+  triage: (node: string, id: string, body: { action: TriageAction; version: number; verdict?: Verdict; note?: string }) =>
+    post<Triage>(`${eventPath(node, id)}/triage`, body),
+  note: (node: string, id: string, text: string) => post<void>(`${eventPath(node, id)}/notes`, { text }),
+  join: (node: string, id: string, other: { node: string; id: string }) =>
+    post<Triage>(`${eventPath(node, id)}/join`, other),
+
+  snoozes: () => get<Snooze[] | { items: Snooze[] }>('snoozes').then(list),
+  snooze: (body: { node: string; camera: string; rule?: string; until_ms: number; reason: string }) =>
+    post<Snooze>('snoozes', body),
+  unsnooze: (id: string) => call<void>('DELETE', `snoozes/${part(id)}`),
+
+  report: (from_ms: number, to_ms: number) => get<Report>('report', { from_ms, to_ms }),
+
+  cameras: () => get<{ items: Camera[] }>('cameras').then(list),
+  camera: (node: string, camera: string) => get<Camera>(cameraPath(node, camera)),
+  nodes: () => get<Nodes>('nodes'),
+  recordings: (node: string, camera: string, from_ms: number, to_ms: number) =>
+    get<Recordings>(`${cameraPath(node, camera)}/recordings`, { from_ms, to_ms }),
+  askClip: (node: string, camera: string, body: { from_ms: number; to_ms: number; reason: string; case?: string }) =>
+    post<{ command: string }>(`${cameraPath(node, camera)}/clips`, body),
+  hold: (node: string, camera: string, body: { from_ms: number; to_ms: number; reason: string; case?: string }) =>
+    post<{ command: string }>(`${cameraPath(node, camera)}/holds`, body),
+  command: (id: string) => get<Command>(`commands/${part(id)}`),
+
+  emergencies: () => get<Emergency[] | { items: Emergency[] }>('emergencies').then(list),
+  declareEmergency: (body: { cameras: CameraKey[] | null; reason: string; until_ms: number }) =>
+    post<Emergency>('emergencies', body),
+  endEmergency: (id: string) => call<void>('DELETE', `emergencies/${part(id)}`),
+
+  users: () => get<{ items: User[] }>('users').then(list),
+  addUser: (body: { name: string; display_name: string; role: Role; cameras?: CameraKey[] }) =>
+    post<{ user: User; link_token: string; link_expires_ms: number }>('users', body),
+  changeUser: (id: string, body: Partial<Pick<User, 'display_name' | 'role' | 'cameras' | 'disabled'>>) =>
+    call<User>('PATCH', `users/${part(id)}`, body),
+  userLink: (id: string) => post<{ link_token: string; link_expires_ms: number }>(`users/${part(id)}/link`, {}),
+
+  log: (query: Query) => get<Page<LogItem>>('log', query),
+
+  // Addresses for <img>, <video> and downloads; the cookie goes with them.
+  snapshotUrl: (node: string, id: string, sha256?: string) =>
+    url(`${eventPath(node, id)}/snapshot`, sha256 ? { sha256 } : {}),
+  // The hash is there so that a newer picture is another address.
+  thumbnailUrl: (e: EventSummary) => url(`${eventPath(e.node, e.id)}/thumbnail`, { sha256: e.snapshot }),
+  clipUrl: (node: string, id: string, sha256: string) => url(`${eventPath(node, id)}/clips/${part(sha256)}`),
+  cameraClipUrl: (node: string, camera: string, sha256: string) =>
+    url(`${cameraPath(node, camera)}/clips/${part(sha256)}`),
+  pictureUrl: (node: string, camera: string, stamp: number) =>
+    url(`${cameraPath(node, camera)}/picture`, { t: stamp }),
+  csvUrl: (query: Query) => url('events.csv', query),
+  wallUrl: (cameras: string[], fps: number) => socketUrl('live/wall', { camera: cameras, fps }),
+  liveUrl: (camera: string) => socketUrl('live/camera', { camera }),
+  streamUrl: () => url('stream'),
+};
+
+function list<T>(answer: T[] | { items: T[] }): T[] {
+  return Array.isArray(answer) ? answer : answer.items;
+}

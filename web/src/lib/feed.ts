@@ -1,0 +1,111 @@
+// The feed without the page: which of two states of an event is newer, what a filter lets through,
+// in which order events are shown. Everything here is a plain function.
+
+import { fold } from './format';
+import { unresolved } from './triage';
+import type { EventSummary, Severity, Triage, TriageState } from './types';
+
+export interface Filter {
+  severity: Severity | null;
+  states: TriageState[];
+  cameras: string[];
+  areas: string[];
+  kinds: string[];
+  text: string;
+  from_ms: number | null;
+  to_ms: number | null;
+}
+
+export const NO_FILTER: Filter = {
+  severity: null, states: [], cameras: [], areas: [], kinds: [], text: '', from_ms: null, to_ms: null,
+};
+
+export const keyOf = (e: { node: string; id: string }) => `${e.node}/${e.id}`;
+export const cameraOf = (e: { node: string; camera: string | null }) => `${e.node}/${e.camera ?? ''}`;
+
+export function isFiltered(f: Filter): boolean {
+  return (
+    f.severity !== null || f.states.length > 0 || f.cameras.length > 0 || f.areas.length > 0 ||
+    f.kinds.length > 0 || f.text.trim() !== '' || f.from_ms !== null || f.to_ms !== null
+  );
+}
+
+export function filterQuery(f: Filter): Record<string, string | number | string[] | null> {
+  return {
+    severity: f.severity, state: f.states, camera: f.cameras, area: f.areas, kind: f.kinds,
+    text: f.text.trim(), from_ms: f.from_ms, to_ms: f.to_ms,
+  };
+}
+
+const within = (list: readonly string[], value: string) => list.length === 0 || list.includes(value);
+
+/** Whether an event that just came belongs into a list with this filter. */
+export function matches(e: EventSummary, f: Filter): boolean {
+  if (f.severity !== null && e.severity !== f.severity) return false;
+  if (!within(f.states, e.triage.state) || !within(f.areas, e.area) || !within(f.kinds, e.kind)) return false;
+  if (f.cameras.length > 0 && !f.cameras.includes(cameraOf(e))) return false;
+  if (f.from_ms !== null && e.started_ms < f.from_ms) return false;
+  if (f.to_ms !== null && e.started_ms >= f.to_ms) return false;
+  const wanted = fold(f.text).split(/\s+/).filter(Boolean);
+  if (wanted.length === 0) return true;
+  const text = fold([e.camera_name, e.area, e.rule, e.kind, e.label ?? '', e.camera ?? '', e.node, e.id].join(' '));
+  return wanted.every((w) => text.includes(w));
+}
+
+/** Of two states of one event: the newer revision, with the newer triage. */
+export function newer(have: EventSummary, came: EventSummary): EventSummary {
+  const event = came.revision >= have.revision ? came : have;
+  const triage = came.triage.version >= have.triage.version ? came.triage : have.triage;
+  return event.triage === triage ? event : { ...event, triage };
+}
+
+export type Items = ReadonlyMap<string, EventSummary>;
+
+export function upsert(items: Items, came: readonly EventSummary[]): Map<string, EventSummary> {
+  const next = new Map(items);
+  for (const e of came) {
+    const have = next.get(keyOf(e));
+    next.set(keyOf(e), have ? newer(have, e) : e);
+  }
+  return next;
+}
+
+export function withTriage(items: Items, node: string, id: string, triage: Triage): Items {
+  const have = items.get(`${node}/${id}`);
+  if (!have || triage.version < have.triage.version) return items;
+  return new Map(items).set(keyOf(have), { ...have, triage });
+}
+
+export const isPinned = (e: EventSummary) => e.severity === 'alert' && unresolved(e.triage) && !e.triage.snoozed;
+
+export interface Ordered { pinned: EventSummary[]; rest: EventSummary[] }
+
+/** Alerts that wait on top: those nobody has first, the longest waiting first. Then the rest by time, newest first. */
+export function ordered(items: Items, filter: Filter): Ordered {
+  const pinned: EventSummary[] = [];
+  const rest: EventSummary[] = [];
+  for (const e of items.values()) {
+    if (matches(e, filter)) (isPinned(e) ? pinned : rest).push(e);
+  }
+  const rank = (e: EventSummary) => (e.triage.state === 'new' ? 0 : e.triage.state === 'owned' ? 1 : 2);
+  pinned.sort((a, b) => rank(a) - rank(b) || a.started_ms - b.started_ms || (a.id < b.id ? -1 : 1));
+  rest.sort((a, b) => b.started_ms - a.started_ms || (a.id < b.id ? 1 : -1));
+  return { pinned, rest };
+}
+
+/** An event older than the oldest one loaded waits for its page, lest the list has a hole above it. */
+export function admissible(e: EventSummary, oldest_ms: number | null): boolean {
+  return oldest_ms === null || e.started_ms >= oldest_ms || isPinned(e);
+}
+
+/** Keeps a list that runs all night from growing: the pinned and the newest stay. */
+export function trimmed(items: Items, keep: number): Items {
+  if (items.size <= keep * 2) return items;
+  const { pinned, rest } = ordered(items, NO_FILTER);
+  return new Map([...pinned, ...rest.slice(0, keep)].map((e) => [keyOf(e), e]));
+}
+
+/** Whether people are to be told of it: an alert nobody has, committed within the last minute, not known before. */
+export function isNews(e: EventSummary, known: boolean, now_ms: number): boolean {
+  return !known && isPinned(e) && e.triage.state === 'new' && now_ms - e.first_committed_ms < 60_000;
+}

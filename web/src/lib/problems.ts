@@ -1,0 +1,24 @@
+// An error in the words of the person who sees it.
+
+import { ApiError } from './api';
+import { bilingual, named, t, type Key } from './i18n.svelte';
+import { vi } from '../i18n/vi';
+
+export function problemText(error: unknown): string {
+  if (!(error instanceof ApiError)) return t('error.internal');
+  if (error.code === 'forbidden') {
+    const reason = error.text('reason');
+    return reason ? `${t('error.forbidden')}: ${named('refused', reason)}` : t('error.forbidden');
+  }
+  if (error.code === 'conflict') {
+    const owner = error.text('owner');
+    return owner ? t('triage.conflict', { name: owner }) : t('error.conflict');
+  }
+  if (error.code === 'locked') {
+    return t('error.locked', { seconds: error.text('retry_after') ?? '60' });
+  }
+  const key = `error.${error.code}`;
+  const words = key in vi ? t(key as Key) : t('error.internal');
+  const detail = error.text('detail');
+  return detail ? `${words}: ${bilingual(detail)}` : words;
+}

@@ -1,0 +1,47 @@
+// Where we are: #/view/part/part?query. A hash, so that the server needs to know of no view.
+
+import { queryString, type Query } from './api';
+
+export interface Place { view: string; parts: string[]; query: URLSearchParams }
+
+export function parsePlace(hash: string): Place {
+  const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?', 2);
+  const [view = '', ...parts] = path.split('/').map(decode);
+  return { view: view || 'now', parts, query: new URLSearchParams(query) };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+class Router {
+  place = $state.raw<Place>(parsePlace(location.hash));
+
+  constructor() {
+    window.addEventListener('hashchange', () => {
+      this.place = parsePlace(location.hash);
+    });
+  }
+
+  go(hash: string): void {
+    location.hash = hash;
+  }
+
+  /** Another query of the same view, without a step in the history. */
+  replace(hash: string): void {
+    history.replaceState(null, '', `${location.pathname}${location.search}${hash}`);
+    this.place = parsePlace(hash);
+  }
+}
+
+export const router = new Router();
+
+export function link(view: string, parts: string[] = [], query: Query = {}): string {
+  return `#/${[view, ...parts].map(encodeURIComponent).join('/')}${queryString(query)}`;
+}
+
+export const eventLink = (e: { node: string; id: string }) => link('event', [e.node, e.id]);

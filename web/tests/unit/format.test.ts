@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import * as f from '../../src/lib/format';
+import { sha256 } from '../../src/lib/sha256';
+import { stillName } from '../../src/lib/still';
+
+const VN = 'Asia/Ho_Chi_Minh';
+const at = Date.parse('2026-11-24T18:03:09+07:00');
+
+describe('times', () => {
+  test('are written dd/MM/yyyy HH:mm in the site’s zone, not in the browser’s', () => {
+    expect(f.dateTime(at, VN)).toBe('24/11/2026 18:03');
+    expect(f.dateTimeSeconds(at, VN)).toBe('24/11/2026 18:03:09');
+    expect(f.dateTime(at, 'Europe/Paris')).toBe('24/11/2026 12:03');
+  });
+
+  test('midnight is 00:00 of the day that begins', () => {
+    expect(f.dateTime(Date.parse('2026-11-25T00:00:00+07:00'), VN)).toBe('25/11/2026 00:00');
+  });
+
+  test('are read back to the same moment', () => {
+    for (const zone of [VN, 'Europe/Paris', 'America/Sao_Paulo', 'Asia/Kathmandu']) {
+      for (const text of ['24/11/2026 18:03', '01/01/2026 00:00', '29/03/2026 12:00']) {
+        expect(f.dateTime(f.parseDateTime(text, zone)!, zone)).toBe(text);
+      }
+    }
+  });
+
+  test('that are none are refused', () => {
+    for (const text of ['', '31/02/2026', '24/13/2026 10:00', '24/11/2026 24:00', '24/11/2026 10:60', '2026-11-24', '11/24/2026']) {
+      expect(f.parseDateTime(text, VN), text).toBeNull();
+    }
+  });
+
+  test('days begin at the site’s midnight, over the end of a month too', () => {
+    expect(f.dateTime(f.startOfDay(at, VN), VN)).toBe('24/11/2026 00:00');
+    expect(f.dateTime(f.addDays(Date.parse('2026-11-30T23:30:00+07:00'), 1, VN), VN)).toBe('01/12/2026 00:00');
+    expect(f.dateTime(f.addDays(Date.parse('2026-01-01T05:00:00+07:00'), -1, VN), VN)).toBe('31/12/2025 00:00');
+  });
+
+  test('a duration says what matters', () => {
+    const units = { second: 's', minute: 'min', hour: 'h', day: 'd' };
+    expect([5_000, 150_000, 4 * 3_600_000 + 120_000, 49 * 3_600_000, -5].map((ms) => f.duration(ms, units)))
+      .toEqual(['5 s', '2 min', '4 h 2 min', '2 d', '0 s']);
+  });
+});
+
+test('search text is folded: tone marks, case and đ', () => {
+  expect(f.fold('Đầu Ngõ 12, ĐƯỜNG Trường Chinh')).toBe('dau ngo 12, duong truong chinh');
+});
+
+test('sha256 is the one everybody knows', () => {
+  for (const size of [0, 1, 55, 56, 63, 64, 65, 1000, 70_001]) {
+    const data = Uint8Array.from({ length: size }, (_, i) => (i * 31 + 7) & 255);
+    expect(sha256(data), String(size)).toBe(createHash('sha256').update(data).digest('hex'));
+  }
+});
+
+test('a still is named by camera, time and hash, in plain letters', () => {
+  expect(stillName('Đầu ngõ 12', at, VN, 'abcdef0123456789')).toBe('dau-ngo-12_20261124-180309_abcdef012345.jpg');
+});

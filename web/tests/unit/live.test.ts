@@ -1,0 +1,64 @@
+import { describe, expect, test } from 'vitest';
+import { gridStep, health, metres } from '../../src/lib/camera';
+import { catchUp, parseFrame, parseText } from '../../src/lib/live';
+import { bar, momentAt, selection } from '../../src/lib/timeline';
+import type { Camera } from '../../src/lib/types';
+
+function frame(header: string, jpeg: number[], length = new TextEncoder().encode(header).length): ArrayBuffer {
+  const head = new TextEncoder().encode(header);
+  const out = new Uint8Array(4 + head.length + jpeg.length);
+  new DataView(out.buffer).setUint32(0, length);
+  out.set(head, 4);
+  out.set(jpeg, 4 + head.length);
+  return out.buffer;
+}
+
+describe('the wall', () => {
+  test('takes a frame apart', () => {
+    const got = parseFrame(frame('{"node":"n","camera":"ngõ","at_ms":5,"fps":1.5,"width":640,"height":360}', [0xff, 0xd8, 1]))!;
+    expect(got.header).toMatchObject({ node: 'n', camera: 'ngõ', fps: 1.5 });
+    expect([...got.jpeg]).toEqual([0xff, 0xd8, 1]);
+  });
+
+  test('leaves aside what is no frame', () => {
+    expect(parseFrame(new ArrayBuffer(3))).toBeNull();
+    expect(parseFrame(frame('{}', [], 99))).toBeNull();
+    expect(parseFrame(frame('no json', [1]))).toBeNull();
+    expect(parseText('[1')).toBeNull();
+    expect(parseText('7')).toBeNull();
+  });
+});
+
+test('live video is brought back to two seconds from now, and left alone before', () => {
+  expect(catchUp(10, 8.5)).toBeNull();
+  expect(catchUp(10, 7.9)).toBeCloseTo(9.7);
+});
+
+test('a camera whose node is away is not well, whatever it said last', () => {
+  const camera = (change: Partial<Camera>) => ({ state: 'online', fault: null, current: true, ...change }) as Camera;
+  expect(health(camera({}))).toBe('ok');
+  expect(health(camera({ current: false }))).toBe('away');
+  expect(health(camera({ state: 'connecting' }))).toBe('wait');
+  for (const state of ['offline', 'auth_failed', 'faulty', 'quarantined', 'something-new']) expect(health(camera({ state })), state).toBe('bad');
+});
+
+test('distances and grids are in round metres', () => {
+  expect(metres([21.03, 105.83], [21.03, 105.84])).toBeCloseTo(1038, -1);
+  expect([3, 10, 11, 49, 51, 900].map(gridStep)).toEqual([5, 10, 20, 50, 100, 1000]);
+});
+
+describe('the timeline', () => {
+  const window = { from_ms: 0, to_ms: 100_000 };
+  test('cuts what reaches over its ends', () => {
+    expect(bar({ from_ms: -5_000, to_ms: 50_000 }, window)).toEqual({ left: 0, width: 50 });
+    expect(bar({ from_ms: 100_000, to_ms: 110_000 }, window)).toBeNull();
+    expect(bar({ from_ms: 10_000, to_ms: 10_001 }, window)!.width).toBeGreaterThan(0);
+  });
+  test('a drag in either direction is a range, and no longer than a clip may be', () => {
+    expect(momentAt(250, 500, window)).toBe(50_000);
+    expect(momentAt(-9, 500, window)).toBe(0);
+    expect(selection(50_000, 20_000, 60_000)).toEqual({ from_ms: 20_000, to_ms: 50_000 });
+    expect(selection(10_000, 90_000, 60_000)).toEqual({ from_ms: 10_000, to_ms: 70_000 });
+    expect(selection(90_000, 10_000, 60_000)).toEqual({ from_ms: 30_000, to_ms: 90_000 });
+  });
+});
