@@ -225,6 +225,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(cameras::nodes))
         .routes(routes!(live::wall))
         .routes(routes!(live::camera))
+        .routes(routes!(live::picture))
         .routes(routes!(live::recordings))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::edit))
