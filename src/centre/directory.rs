@@ -7,7 +7,8 @@ use std::sync::{PoisonError, RwLock};
 use super::account::CameraKey;
 use super::account::can::Lent;
 use super::store::{StoredCamera, StoredNode};
-use crate::wire::channel::CameraInfo;
+use crate::config::Sharing;
+use crate::wire::channel::{CameraInfo, Emergency};
 use crate::wire::status::{CameraStatus, PeerState, PeerStatus};
 
 /// What is known of one camera.
@@ -25,10 +26,19 @@ pub struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
     pub id: String,
+    /// Who declared it, for the node.
+    pub who: String,
+    pub reason: String,
     /// UTC milliseconds.
     pub until_ms: i64,
     /// `None`: all cameras.
     pub cameras: Option<Vec<CameraKey>>,
+}
+
+impl InForce {
+    fn reaches(&self, key: &CameraKey, now_ms: i64) -> bool {
+        self.until_ms > now_ms && self.cameras.as_ref().is_none_or(|c| c.contains(key))
+    }
 }
 
 #[derive(Default)]
@@ -140,10 +150,23 @@ impl Directory {
         let key = (node.to_owned(), camera.to_owned());
         let (sharing, emergency) = self.read(|inner| {
             let sharing = inner.cameras.get(&key).and_then(|k| k.info.as_ref()).map(|i| i.sharing);
-            let reaches = |e: &InForce| e.until_ms > now_ms && e.cameras.as_ref().is_none_or(|c| c.contains(&key));
-            (sharing, inner.emergencies.iter().any(reaches))
+            (sharing, inner.emergencies.iter().any(|e| e.reaches(&key, now_ms)))
         });
         decide(Lent { node, camera, sharing, emergency })
+    }
+
+    /// The emergency by which a camera may be watched that its owner does not share live.
+    pub fn emergency(&self, node: &str, camera: &str, now_ms: i64) -> Option<Emergency> {
+        let key = (node.to_owned(), camera.to_owned());
+        self.read(|inner| {
+            let sharing = inner.cameras.get(&key).and_then(|k| k.info.as_ref()).map(|i| i.sharing);
+            if sharing == Some(Sharing::ScheduledLive) {
+                return None;
+            }
+            let found = inner.emergencies.iter().find(|e| e.reaches(&key, now_ms))?;
+            let InForce { id, who, reason, until_ms, .. } = found.clone();
+            Some(Emergency { id, who, reason, until_ms })
+        })
     }
 
     /// How far two cameras are from each other, where both places are known. Equirectangular: right within a ward.

@@ -99,6 +99,15 @@ pub(super) fn add_clip(connection: &mut Connection, node: &str, note: &ClipNote,
     })
 }
 
+/// See [`super::LinkStore::clip_of`].
+pub(super) fn clip_of(connection: &Connection, node: &str, command: &str) -> Result<Option<ClipNote>> {
+    let sql = "SELECT camera, sha256, bytes, event, command, from_ms, to_ms, masked, complete FROM clip
+               WHERE command = ?2 AND command <> '' AND node = ?1 ORDER BY id LIMIT 1";
+    let mut statement = connection.prepare_cached(sql).map_err(|e| fault(READ, e))?;
+    let mut rows = statement.query([node, command]).map_err(|e| fault(READ, e))?;
+    rows.next().map_err(|e| fault(READ, e))?.map(note).transpose()
+}
+
 /// See [`super::LinkStore::clips`].
 pub(super) fn clips(connection: &Connection, node: &str, event: &str) -> Result<Vec<ClipNote>> {
     let sql = "SELECT camera, sha256, bytes, event, command, from_ms, to_ms, masked, complete FROM clip

@@ -6,6 +6,7 @@ mod access;
 pub mod account;
 pub mod backup;
 mod command;
+pub mod emergency;
 mod event;
 mod files;
 mod info;
@@ -34,6 +35,7 @@ use crate::wire::status::{CameraStatus, PeerStatus};
 
 pub use access::{AccessEntry, AccessQuery, AccessReader, AccessRecord, AccessStore};
 pub use account::AccountStore;
+pub use emergency::{EmergencyStore, StoredEmergency};
 pub use query::EventStore;
 pub use read::{Reader, STATEMENTS, SqliteEvents};
 pub use sqlite::SqliteStore;
@@ -181,6 +183,9 @@ pub trait LinkStore: Clone + Send + Sync + 'static {
 
     /// Indexes a clip whose object is durable; false when it was indexed already.
     fn add_clip(&self, node: String, note: ClipNote, now_ms: i64) -> impl Future<Output = Result<bool>> + Send;
+
+    /// The clip that was delivered for a command, where there is one.
+    fn clip_of(&self, node: String, command: String) -> impl Future<Output = Result<Option<ClipNote>>> + Send;
 
     /// The clips of an event that were delivered, in the order they came.
     fn clips(&self, node: String, event: String) -> impl Future<Output = Result<Vec<ClipNote>>> + Send;

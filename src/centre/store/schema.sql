@@ -279,3 +279,14 @@ CREATE TABLE snooze (
   ended_ms INTEGER                      -- somebody ended it before its time
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX snooze_open ON snooze (node, camera, until_ms) WHERE ended_ms IS NULL;
+
+-- Emergencies that commanders declared: live view of what is not shared live. Rows stay.
+CREATE TABLE emergency (
+  id TEXT PRIMARY KEY,
+  cameras TEXT,                         -- JSON: [[node, camera], …]; NULL: all
+  reason TEXT NOT NULL,
+  by_user TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL,
+  ended_ms INTEGER                      -- somebody ended it before its time
+) STRICT, WITHOUT ROWID;

@@ -173,6 +173,10 @@ impl LinkStore for SqliteStore {
         self.handle.call(move |db| link::add_clip(&mut db.connection, &node, &note, now_ms)).await
     }
 
+    async fn clip_of(&self, node: String, command: String) -> Result<Option<ClipNote>> {
+        self.handle.call(move |db| link::clip_of(&db.connection, &node, &command)).await
+    }
+
     async fn clips(&self, node: String, event: String) -> Result<Vec<ClipNote>> {
         self.handle.call(move |db| link::clips(&db.connection, &node, &event)).await
     }

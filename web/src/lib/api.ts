@@ -150,8 +150,7 @@ export const api = {
   // The hash is there so that a newer picture is another address.
   thumbnailUrl: (e: EventSummary) => url(`${eventPath(e.node, e.id)}/thumbnail`, { sha256: e.snapshot }),
   clipUrl: (node: string, id: string, sha256: string) => url(`${eventPath(node, id)}/clips/${part(sha256)}`),
-  cameraClipUrl: (node: string, camera: string, sha256: string) =>
-    url(`${cameraPath(node, camera)}/clips/${part(sha256)}`),
+  commandClipUrl: (command: string) => url(`commands/${part(command)}/clip`),
   pictureUrl: (node: string, camera: string, stamp: number) =>
     url(`${cameraPath(node, camera)}/picture`, { t: stamp }),
   csvUrl: (query: Query) => url('events.csv', query),

@@ -26,7 +26,7 @@ use super::{Api, Shared};
 use crate::base::types::CameraId;
 use crate::centre::account::can::{Action, Object};
 use crate::centre::live::{Frames, LiveState, LiveStream, Piece, View};
-use crate::wire::channel::Recordings;
+use crate::wire::channel::{Emergency, Recordings};
 
 /// Cameras on one wall.
 const WALL: usize = 64;
@@ -77,6 +77,11 @@ impl Api {
         self.directory.get(node, camera.as_str()).ok_or_else(|| refuse(Code::NotFound))?;
         let asked = self.lent(node, camera.as_str(), |lent| visitor.ask(action, &Object::Camera(lent)));
         self.verdict(action, asked)
+    }
+
+    /// What the node is told where the owner's terms alone do not allow it.
+    fn emergency(&self, node: &str, camera: &CameraId) -> Option<Emergency> {
+        self.directory.emergency(node, camera.as_str(), self.clock.now().wall_ms)
     }
 
     /// Asks again, with the session as it is now.
@@ -153,7 +158,7 @@ pub(super) async fn picture(
     let key = key(&format!("{node}/{camera}"))?;
     api.may_look(&visitor, Action::LiveView, &key)?;
     visitor.see(&api, Action::LiveView, About::of_camera(format!("picture {camera}"), &node, Some(&camera))).await?;
-    let mut frames = api.hub.frames(&node, &key.1, 1.0, None);
+    let mut frames = api.hub.frames(&node, &key.1, 1.0, api.emergency(&node, &key.1));
     let first = async {
         loop {
             let view = frames.view();
@@ -210,7 +215,9 @@ async fn say(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> Opti
 
 async fn show_wall(api: Shared, mut visitor: Visitor, socket: WebSocket, keys: Vec<Key>, fps: f32) {
     let (mut sink, mut hears) = socket.split();
-    let watch = |(node, camera): &Key| (api.hub.frames(node, camera, fps, None), (node.clone(), camera.clone()));
+    let watch = |(node, camera): &Key| {
+        (api.hub.frames(node, camera, fps, api.emergency(node, camera)), (node.clone(), camera.clone()))
+    };
     let all: Vec<(Frames, Key)> = keys.iter().map(watch).collect();
     let shown = async {
         let mut told: HashMap<Key, LiveState> = HashMap::new();
@@ -259,7 +266,7 @@ async fn show(
 async fn show_stream(api: Shared, mut visitor: Visitor, socket: WebSocket, keys: Vec<Key>) {
     let (mut sink, mut hears) = socket.split();
     let [(node, camera)] = &keys[..] else { return };
-    let mut stream = api.hub.stream(node, camera, None, None);
+    let mut stream = api.hub.stream(node, camera, None, api.emergency(node, camera));
     tokio::select! {
         _ = play(&mut sink, &mut stream) => {}
         () = over(&api, &mut visitor, &keys, &mut hears) => {}

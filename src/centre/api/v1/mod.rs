@@ -1,8 +1,10 @@
 //! API v1 and the page: what people at the command centre use. Each route loads its object, asks `can`, writes the
 //! access log, and only then answers. Nothing here may be cached by anybody on the way.
 
+mod asks;
 mod caller;
 mod cameras;
+mod emergencies;
 mod events;
 mod input;
 mod live;
@@ -227,6 +229,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(live::camera))
         .routes(routes!(live::picture))
         .routes(routes!(live::recordings))
+        .routes(routes!(asks::clip))
+        .routes(routes!(asks::hold))
+        .routes(routes!(asks::release))
+        .routes(routes!(asks::one))
+        .routes(routes!(asks::film))
+        .routes(routes!(emergencies::list, emergencies::declare))
+        .routes(routes!(emergencies::end))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::edit))
         .routes(routes!(users::link))

@@ -23,7 +23,8 @@ impl Api {
         let (nodes, cameras) = (self.events.nodes().await?, self.events.cameras().await?);
         self.directory.fill(nodes, cameras);
         self.learn_cameras().await?;
-        self.learn_people().await
+        self.learn_people().await?;
+        self.learn_emergencies().await
     }
 
     /// Tells those who listen of something that was committed.

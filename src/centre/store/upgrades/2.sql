@@ -200,3 +200,13 @@ CREATE TABLE snooze (
   ended_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX snooze_open ON snooze (node, camera, until_ms) WHERE ended_ms IS NULL;
+
+CREATE TABLE emergency (
+  id TEXT PRIMARY KEY,
+  cameras TEXT,
+  reason TEXT NOT NULL,
+  by_user TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL,
+  ended_ms INTEGER
+) STRICT, WITHOUT ROWID;
