@@ -134,13 +134,17 @@ async fn ask(mut asker: Asker, rounds: usize) -> bool {
         }
     }
     println!("{} questions in {:.0} s\n", times.values().map(Vec::len).sum::<usize>(), (now() - began).as_secs_f64());
-    println!("| question | asked | rows on average | p50 ms | p99 ms | max ms |\n|---|--:|--:|--:|--:|--:|");
+    println!(
+        "| question | asked | rows on average | p50 ms | p99 ms | max ms | share |\n|---|--:|--:|--:|--:|--:|--:|"
+    );
     let mut kept = true;
+    let all: Duration = times.values().flatten().sum();
     for (n, times) in &mut times {
         let question = &questions::ALL[*n];
         let (p50, p99, max) = percentiles(times);
+        let share = times.iter().sum::<Duration>().as_secs_f64() / all.as_secs_f64() * 100.0;
         println!(
-            "| {} | {} | {} | {p50:.1} | {p99:.1} | {max:.1} |",
+            "| {} | {} | {} | {p50:.1} | {p99:.1} | {max:.1} | {share:.0} % |",
             question.name,
             times.len(),
             found[n] / times.len() as u64
