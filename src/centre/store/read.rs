@@ -297,9 +297,10 @@ fn plain_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Curso
     list(db, KEYS, params![wanted.from_ms, started_ms, node, id, want as i64], key)
 }
 
-/// The events that are looked at along time before facets are: as long as that is the smaller part of the work.
-fn walk(db: &Connection, wanted: &Wanted, facets: &[Facet]) -> Result<(Vec<(Cursor, i64)>, bool)> {
-    let most = 4 * facets.len();
+/// The events that are looked at along time before facets are, with the facet of each, as long as that is the smaller part
+/// of the work; and whether these are all of the span.
+fn walk(db: &Connection, wanted: &Wanted, facets: &[Facet], want: usize) -> Result<(Vec<(Cursor, i64)>, bool)> {
+    let most = 4 * facets.len() + 16 * want;
     let Cursor { started_ms, node, id } = &wanted.before;
     let values = params![wanted.from_ms, started_ms, node, id, most as i64];
     let seen = list(db, WALK, values, |r| Ok((key(r)?, column(r, 3)?)))?;
@@ -312,7 +313,7 @@ fn walk(db: &Connection, wanted: &Wanted, facets: &[Facet]) -> Result<(Vec<(Curs
 /// newest events come first: most of the others cost one look into the index, or none.
 fn faceted_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Cursor>> {
     let facets = facets(db, wanted)?;
-    let (seen, all) = walk(db, wanted, &facets)?;
+    let (seen, all) = walk(db, wanted, &facets, want)?;
     let ids: HashSet<i64> = facets.iter().map(|facet| facet.id).collect();
     let last = seen.last().map_or(&wanted.before, |(key, _)| key).clone();
     let mut best: BTreeSet<Cursor> =
@@ -364,7 +365,7 @@ fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
 
 fn counts(db: &Connection, wanted: &Wanted) -> Result<Counts> {
     let facets = facets(db, wanted)?;
-    let (seen, all) = walk(db, wanted, &facets)?;
+    let (seen, all) = walk(db, wanted, &facets, 0)?;
     let mut in_span: HashMap<i64, u64> = HashMap::new();
     seen.into_iter().for_each(|(_, facet)| *in_span.entry(facet).or_default() += 1);
     let mut counts = Counts::default();
