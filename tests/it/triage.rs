@@ -122,7 +122,7 @@ impl<W: CentreStore + LinkStore + TriageStore, R: EventStore> Subject<W, R> {
         assert_eq!((triage.version, triage.verdict, triage.updated_ms), (4, None, Some(NOW + 4)));
         // A later revision changes nothing of it.
         self.commit_at(&[&Made { revision: 2, phase: Phase::Updated, ..made.clone() }], NOW).await;
-        assert_eq!(self.of_state(TriageState::Owned).await, [made.id.clone()]);
+        assert_eq!(self.of_state(TriageState::Owned).await, std::slice::from_ref(&made.id));
         let counts = self.reader.counts(EventQuery::default()).await.expect("answers");
         assert_eq!(counts, Counts { alerts: 1, owned: 1, ..Counts::default() });
     }
@@ -149,7 +149,7 @@ impl<W: CentreStore + LinkStore + TriageStore, R: EventStore> Subject<W, R> {
         self.act(&made, Act::Own, "an", NOW).await.expect("allowed");
         assert_eq!(self.summary(&made).await, None);
         self.commit_at(&[&made], NOW).await;
-        assert_eq!(self.of_state(TriageState::Owned).await, [made.id.clone()]);
+        assert_eq!(self.of_state(TriageState::Owned).await, std::slice::from_ref(&made.id));
         assert_eq!(self.writer.escalate(NOW + MINUTE, MINUTE).await.expect("commits"), [], "somebody has it");
     }
 

@@ -144,7 +144,7 @@ fn judge(tx: &Connection, dice: &mut Dice, made: &Made) {
     )
     .and_then(|mut s| s.execute(params![made.node, made.id, state.as_str(), verdict, by, taken + 60_000]))
     .expect("inserts");
-    let mut told = |deed: &str, at_ms: i64, text: Option<&str>, verdict: Option<&str>| {
+    let told = |deed: &str, at_ms: i64, text: Option<&str>, verdict: Option<&str>| {
         tx.prepare_cached(
             "INSERT INTO triage_history (node, event, at_ms, deed, by_user, text, verdict)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -96,13 +96,17 @@ fn now() -> Duration {
 async fn keep_committing(store: SqliteStore, stop: Arc<AtomicBool>, seed: u64) -> (Vec<Duration>, f64) {
     let (mut dice, mut waits, began) = (Dice(seed ^ 0x5eed), Vec::new(), now());
     let mut pace = tokio::time::interval(PACE);
+    // A store that was kept has the events of earlier runs.
+    let first = (SystemClock.now().wall_ms as u64 / 1000 % (1 << 24)) << 16;
     let mut n = 0;
     let mut open = None;
     while !stop.load(Ordering::Relaxed) {
         pace.tick().await;
         let made = match open.take() {
             Some(made) => fill::ended(made),
-            None => open.insert(fill::begun(&mut dice, fill::END + n * PACE.as_millis() as i64, n as u64)).clone(),
+            None => {
+                open.insert(fill::begun(&mut dice, fill::END + n * PACE.as_millis() as i64, first + n as u64)).clone()
+            }
         };
         let (item, at, key) = (made.item(), now(), (made.node.clone(), made.id.clone()));
         store.commit(Arc::new(vec![item]), made.started_ms + 100).await.expect("commits");
@@ -134,13 +138,17 @@ async fn ask(mut asker: Asker, rounds: usize) -> bool {
         }
     }
     println!("{} questions in {:.0} s\n", times.values().map(Vec::len).sum::<usize>(), (now() - began).as_secs_f64());
-    println!("| question | asked | rows on average | p50 ms | p99 ms | max ms |\n|---|--:|--:|--:|--:|--:|");
+    println!(
+        "| question | asked | rows on average | p50 ms | p99 ms | max ms | share |\n|---|--:|--:|--:|--:|--:|--:|"
+    );
     let mut kept = true;
+    let all: Duration = times.values().flatten().sum();
     for (n, times) in &mut times {
         let question = &questions::ALL[*n];
         let (p50, p99, max) = percentiles(times);
+        let share = times.iter().sum::<Duration>().as_secs_f64() / all.as_secs_f64() * 100.0;
         println!(
-            "| {} | {} | {} | {p50:.1} | {p99:.1} | {max:.1} |",
+            "| {} | {} | {} | {p50:.1} | {p99:.1} | {max:.1} | {share:.0} % |",
             question.name,
             times.len(),
             found[n] / times.len() as u64

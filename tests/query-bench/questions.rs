@@ -16,7 +16,9 @@ const DAY: i64 = 24 * HOUR;
 pub enum Class {
     /// A person waits for it: 50 ms.
     Page,
-    /// Asked now and then; measured, a tenth as often.
+    /// Asked at the end of a shift.
+    Shift,
+    /// Asked now and then, here a tenth as often.
     Rare,
 }
 
@@ -63,6 +65,10 @@ fn text(dice: &mut Dice, of: &[&str]) -> EventQuery {
 
 const fn page(name: &'static str, make: fn(&mut Dice) -> Draft) -> Question {
     Question { name, class: Class::Page, make }
+}
+
+const fn shift(name: &'static str, make: fn(&mut Dice) -> Draft) -> Question {
+    Question { name, class: Class::Shift, make }
 }
 
 const fn rare(name: &'static str, make: fn(&mut Dice) -> Draft) -> Question {
@@ -119,7 +125,7 @@ pub const ALL: &[Question] = &[
     page("counters of a rare text", |_| Draft::Counts(EventQuery { text: "leo rao".into(), ..EventQuery::default() })),
     page("one event with its history", |_| Draft::One),
     page("what was near an event: 59 cameras, 4 minutes", |_| Draft::Nearby),
-    page("report of a shift of 8 hours", |dice| {
+    shift("report of a shift of 8 hours", |dice| {
         let (from_ms, to_ms) = some_time(dice, 8 * HOUR);
         Draft::Report(ReportQuery { from_ms: from_ms.unwrap_or(0), to_ms: to_ms.unwrap_or(0), cameras: None })
     }),

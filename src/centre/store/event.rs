@@ -102,10 +102,9 @@ fn apply_newest(
         facet,
         waiting_ms,
     ])?;
-    match known {
-        // It may be that only the start moved.
-        Some(known) => leave(tx, known.facet)?,
-        None => {}
+    // Even when the facet is the same: the start may have moved.
+    if let Some(known) = known {
+        leave(tx, known.facet)?;
     }
     Ok(true)
 }

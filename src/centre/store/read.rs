@@ -1,7 +1,7 @@
 //! Questions to the centre's SQLite database, on connections of their own that can only read: they neither wait for the
 //! writer nor hold it up. It starts no thread: `app` runs each [`Reader`] on one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -249,6 +249,10 @@ macro_rules! keys {
 }
 
 const KEYS: &str = keys!("");
+/// Along the index alone, with the facet of each.
+const WALK: &str = "SELECT started_ms, node, id, facet FROM event
+  WHERE started_ms >= ?1 AND started_ms <= ?2 AND (started_ms, node, id) < (?2, ?3, ?4)
+  ORDER BY started_ms DESC, node DESC, id DESC LIMIT ?5";
 const KEYS_OF_FACET: &str = keys!("facet = ?6 AND");
 const FACETS: &str = "SELECT id, node, camera, rule, kind, severity, label, phase, state, newest_ms FROM facet
   WHERE newest_ms >= ?1";
@@ -266,6 +270,7 @@ const SUMMARY: &str = "SELECT event.node, event.id, camera, revision, phase, sev
 /// The statements by which pages and counters are read, for whoever looks at their plans.
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("events by time", KEYS),
+    ("events by time, of any facet", WALK),
     ("events of a facet", KEYS_OF_FACET),
     ("facets", FACETS),
     ("count of a facet", COUNT),
@@ -292,12 +297,32 @@ fn plain_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Curso
     list(db, KEYS, params![wanted.from_ms, started_ms, node, id, want as i64], key)
 }
 
-/// The newest `want` of all wanted facets. What was found raises the floor for the facets that follow, and those with
-/// the newest events come first: most of the others cost one look into the index, or none.
-fn faceted_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Cursor>> {
+/// The events that are looked at along time before facets are, with the facet of each, as long as that is the smaller part
+/// of the work; and whether these are all of the span.
+fn walk(db: &Connection, wanted: &Wanted, facets: &[Facet], want: usize) -> Result<(Vec<(Cursor, i64)>, bool)> {
+    let most = 4 * facets.len() + 16 * want;
     let Cursor { started_ms, node, id } = &wanted.before;
-    let mut best = BTreeSet::new();
-    for facet in facets(db, wanted)? {
+    let values = params![wanted.from_ms, started_ms, node, id, most as i64];
+    let seen = list(db, WALK, values, |r| Ok((key(r)?, column(r, 3)?)))?;
+    let all = seen.len() < most;
+    Ok((seen, all))
+}
+
+/// The newest `want` of all wanted facets. Few events may be in the span, or most of the newest be wanted: so the newest
+/// are looked at first. Then each facet is; what was found raises the floor for those that follow, and those with the
+/// newest events come first: most of the others cost one look into the index, or none.
+fn faceted_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Cursor>> {
+    let facets = facets(db, wanted)?;
+    let (seen, all) = walk(db, wanted, &facets, want)?;
+    let ids: HashSet<i64> = facets.iter().map(|facet| facet.id).collect();
+    let last = seen.last().map_or(&wanted.before, |(key, _)| key).clone();
+    let mut best: BTreeSet<Cursor> =
+        seen.into_iter().filter(|(_, facet)| ids.contains(facet)).map(|(key, _)| key).take(want).collect();
+    if all || best.len() == want {
+        return Ok(best.into_iter().rev().collect());
+    }
+    let Cursor { started_ms, node, id } = &last;
+    for facet in facets {
         let full = best.len() >= want;
         let floor = best.first().filter(|_| full).map_or(wanted.from_ms, |key: &Cursor| key.started_ms);
         if facet.newest_ms < floor {
@@ -339,8 +364,12 @@ fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
 }
 
 fn counts(db: &Connection, wanted: &Wanted) -> Result<Counts> {
+    let facets = facets(db, wanted)?;
+    let (seen, all) = walk(db, wanted, &facets, 0)?;
+    let mut in_span: HashMap<i64, u64> = HashMap::new();
+    seen.into_iter().for_each(|(_, facet)| *in_span.entry(facet).or_default() += 1);
     let mut counts = Counts::default();
-    for facet in facets(db, wanted)? {
+    for facet in facets {
         let Counts { alerts, notices, new_alerts, owned, dispatched } = &mut counts;
         let of_severity = if facet.severity == Severity::Alert { alerts } else { notices };
         let of_state = match (facet.state, facet.severity) {
@@ -350,15 +379,18 @@ fn counts(db: &Connection, wanted: &Wanted) -> Result<Counts> {
             (TriageState::New | TriageState::Resolved, _) => None,
         };
         let lowest = of_state.as_deref().map_or(*of_severity, |n| (*n).min(*of_severity));
-        if lowest < MAX_COUNT {
-            let values = params![facet.id, wanted.from_ms, wanted.to_ms, MAX_COUNT - lowest];
-            let found = db
+        let found = match lowest {
+            MAX_COUNT.. => continue,
+            _ if all => in_span.get(&facet.id).copied().unwrap_or_default(),
+            _ => db
                 .prepare_cached(COUNT)
-                .and_then(|mut s| s.query_row(values, |r| r.get::<_, u64>(0)))
-                .map_err(|e| fault(DOING, e))?;
-            for count in [Some(of_severity), of_state].into_iter().flatten() {
-                *count = (*count + found).min(MAX_COUNT);
-            }
+                .and_then(|mut s| {
+                    s.query_row(params![facet.id, wanted.from_ms, wanted.to_ms, MAX_COUNT - lowest], |r| r.get(0))
+                })
+                .map_err(|e| fault(DOING, e))?,
+        };
+        for count in [Some(of_severity), of_state].into_iter().flatten() {
+            *count = (*count + found).min(MAX_COUNT);
         }
     }
     Ok(counts)

@@ -23,7 +23,7 @@ CREATE TABLE event (
   PRIMARY KEY (node, id)
 ) STRICT, WITHOUT ROWID;
 -- Lists go from the newest to the oldest along one of these; (started_ms, node, id) is a page's cursor.
-CREATE INDEX event_started ON event (started_ms, node, id);
+CREATE INDEX event_started ON event (started_ms, node, id, facet);
 CREATE INDEX event_facet ON event (facet, started_ms, node, id);
 CREATE INDEX event_waiting ON event (waiting_ms) WHERE waiting_ms IS NOT NULL;
 

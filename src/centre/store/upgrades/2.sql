@@ -92,7 +92,7 @@ UPDATE event SET facet = (
     AND f.severity = event.severity AND f.label = event.label AND f.phase = event.phase);
 DROP INDEX event_started;
 DROP INDEX event_camera;
-CREATE INDEX event_started ON event (started_ms, node, id);
+CREATE INDEX event_started ON event (started_ms, node, id, facet);
 CREATE INDEX event_facet ON event (facet, started_ms, node, id);
 
 CREATE TABLE user (
