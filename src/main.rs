@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use wardwatch::app;
 use wardwatch::app::replay::command::ReplayCommand;
 use wardwatch::base::{Error, ErrorKind, Result};
+use wardwatch::centre::account::Role;
 use wardwatch::config::Transport;
 
 const EXAMPLES: &str = "Examples:
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "Examples:
   wardwatch fsck --config wardwatch.toml    do recordings, their index and their hashes agree?
   wardwatch enrol-code --node node-2        at the centre: a code with which a node may deliver clips
   wardwatch ask status                      at the centre: what was asked of nodes, by whom, and what came of it
+  wardwatch user add an --role commander    at the centre: an account, and a one-time link that sets its password
   wardwatch backup -o backup.tar            state and keys in one file; `wardwatch restore` puts them back
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration or usage, 3 the demo saw no event make the whole trip.
@@ -205,6 +207,13 @@ enum Command {
     /// At the centre: has a node deliver a clip, keep recordings or let them go, and shows what came of it
     #[command(subcommand)]
     Ask(AskCommand),
+    /// At the centre: accounts; a new one gets a one-time link that sets its password
+    User {
+        #[command(subcommand)]
+        what: UserCommand,
+        #[arg(long, value_name = "FILE", default_value = "wardwatch.toml", global = true)]
+        config: PathBuf,
+    },
     /// Copies state and keys into one file, which only its owner can read; node and centre may run or be stopped
     #[command(
         after_help = "Example:\n  wardwatch backup --config wardwatch.toml -o backup.tar\n\nIn it: both configuration files, the databases of node and centre, the broker's passwords, the node's identity, and\nthe files of passwords, certificates and keys that the configuration names. Not in it: recordings, clips, pictures of\nthe centre; the report says where they are. Databases are copied beside the file first: it needs twice their room.\n\nExit codes: 0 written and read back, 1 failed, 2 wrong configuration or usage."
@@ -325,6 +334,10 @@ fn run(command: Command) -> Result<ExitCode> {
             app::telemetry::init(Some("warn"))?;
             let done = app::ask::run(asked.command(), &mut std::io::stdout())?;
             Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Command::User { what, config } => {
+            app::telemetry::init(Some("warn"))?;
+            app::user::run(&config, what.command(), &mut std::io::stdout()).map(done)
         }
         Command::Transcode => {
             app::telemetry::init(Some("warn"))?;
@@ -451,5 +464,57 @@ impl AskCommand {
         };
         let wait = how.wait.map(std::time::Duration::from_secs);
         app::ask::AskCommand { config: how.config, what, wait }
+    }
+}
+
+/// Accounts. The centre may run or be stopped.
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Makes an account and prints a one-time link, good for 24 hours, that sets its password
+    Add {
+        /// What is typed at the login
+        name: String,
+        #[arg(long, value_parser = role, value_name = "ROLE", help = ROLES)]
+        role: Role,
+        /// What colleagues read (default: the name)
+        #[arg(long, value_name = "TEXT")]
+        display_name: Option<String>,
+        /// A camera that may be seen; may be given again. Without any: all, for an owner none
+        #[arg(long, value_name = "NODE/CAMERA", value_parser = app::user::camera)]
+        camera: Vec<(String, String)>,
+    },
+    /// Shows all accounts
+    List,
+    /// Keeps an account from logging in; its sessions end at once
+    Disable { name: String },
+    /// Lets a disabled account log in again
+    Enable { name: String },
+    /// Gives an account another role; its sessions end at once
+    Role {
+        name: String,
+        #[arg(value_parser = role, value_name = "ROLE", help = ROLES)]
+        role: Role,
+    },
+    /// Prints a new one-time link that sets an account's password
+    Link { name: String },
+}
+
+const ROLES: &str = "owner, duty_officer, commander, investigator, technician or auditor";
+
+fn role(word: &str) -> std::result::Result<Role, String> {
+    Role::parse(word).ok_or_else(|| format!("it is one of {ROLES}"))
+}
+
+impl UserCommand {
+    fn command(self) -> app::user::What {
+        use app::user::What;
+        match self {
+            Self::Add { name, role, display_name, camera } => What::Add { name, display_name, role, cameras: camera },
+            Self::List => What::List,
+            Self::Disable { name } => What::Disable { name },
+            Self::Enable { name } => What::Enable { name },
+            Self::Role { name, role } => What::Role { name, role },
+            Self::Link { name } => What::Link { name },
+        }
     }
 }

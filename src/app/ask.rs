@@ -91,7 +91,7 @@ pub fn run(command: AskCommand, out: &mut impl Write) -> Result<bool> {
     Ok(wait.is_none() || done)
 }
 
-fn no_centre(config: &Path) -> Error {
+pub(super) fn no_centre(config: &Path) -> Error {
     Error::new(ErrorKind::Config, "there is no [centre] here")
         .at(config.display())
         .hint("run this on the machine of the centre")
@@ -101,7 +101,7 @@ fn commands_of(reply: Reply) -> Result<Vec<Asked>> {
     match reply {
         Reply::Asked { commands } => Ok(commands),
         Reply::Failed { message } => Err(Error::new(ErrorKind::Invalid, message)),
-        Reply::EnrolCode { .. } => Err(Error::new(ErrorKind::Internal, "the centre answered something else")),
+        _ => Err(Error::new(ErrorKind::Internal, "the centre answered something else")),
     }
 }
 
@@ -180,7 +180,7 @@ fn kind(ask: &Ask) -> &'static str {
 }
 
 /// As an officer reads it.
-fn shown(ms: i64, timezone: &TimeZone) -> String {
+pub(super) fn shown(ms: i64, timezone: &TimeZone) -> String {
     let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned_datetime(timezone.clone());
     let minutes = at.offset().seconds() / 60;
     let (hours, rest) = (minutes / 60, minutes.abs() % 60);

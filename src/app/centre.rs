@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::enrol::accounts_of;
 use super::{join, page, stopped};
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::centre::account::Accounts;
@@ -260,6 +261,7 @@ fn control_door(
             return None;
         }
     };
+    let accounts = accounts_of(store, clock.clone());
     let (store, clock, mut shutdown) = (store.clone(), clock.clone(), shutdown.clone());
     Some(tokio::spawn(async move {
         loop {
@@ -268,7 +270,7 @@ fn control_door(
                 () = stopped(&mut shutdown) => break,
             };
             if let Ok((stream, _)) = stream {
-                tokio::time::timeout(QUESTION_TIMEOUT, converse(stream, &store, clock.as_ref())).await.ok();
+                tokio::time::timeout(QUESTION_TIMEOUT, converse(stream, &store, &accounts, clock.as_ref())).await.ok();
             }
         }
         std::fs::remove_file(&path).ok();
@@ -276,11 +278,16 @@ fn control_door(
     }))
 }
 
-async fn converse(stream: UnixStream, store: &SqliteStore, clock: &dyn Clock) -> std::io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    store: &SqliteStore,
+    accounts: &Accounts<SqliteStore>,
+    clock: &dyn Clock,
+) -> std::io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reading.take(MAX_LINE)).read_line(&mut line).await?;
-    let reply = control::answer(store, &line, clock.now().wall_ms).await;
+    let reply = control::answer(store, accounts, &line, clock.now().wall_ms).await;
     let mut text = serde_json::to_vec(&reply)?;
     text.push(b'\n');
     writing.write_all(&text).await

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -12,6 +13,7 @@ use super::run::runtime;
 use super::{join, thread};
 use crate::base::clock::SystemClock;
 use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::account::{Accounts, password};
 use crate::centre::api::{digest, new_secret};
 use crate::centre::control::{MAX_REPLY, Question, Reply, SOCKET, reply};
 use crate::centre::store::{LinkStore, SqliteStore};
@@ -43,8 +45,8 @@ pub fn enrol_code(config: &Path, node: &str, out: &mut impl Write) -> Result<()>
             say(out, &format!("dùng một lần, đến / good once, until {until}; on {node}:"))?;
             say(out, &format!("  wardwatch enrol --config wardwatch.toml --code {code}"))
         }
-        Reply::Asked { .. } => Err(Error::new(ErrorKind::Internal, "the centre answered something else")),
         Reply::Failed { message } => Err(Error::new(ErrorKind::Invalid, message)),
+        _ => Err(Error::new(ErrorKind::Internal, "the centre answered something else")),
     }
 }
 
@@ -133,10 +135,16 @@ fn ask_database(state_dir: &Path, question: Question) -> Result<Reply> {
     let now_ms = SystemClock.now().wall_ms;
     let (store, writer, _) = SqliteStore::open(state_dir, now_ms)?;
     let writing = thread("centre-store", move || writer.run())?;
-    let replied = runtime()?.block_on(reply(&store, question, now_ms));
-    drop(store);
+    let accounts = accounts_of(&store, Arc::new(SystemClock));
+    let replied = runtime()?.block_on(reply(&store, &accounts, question, now_ms));
+    drop((store, accounts));
     join(writing);
     replied
+}
+
+/// The accounts for whoever sits at this machine: he gives links and no passwords, so there is no thread that hashes.
+pub(super) fn accounts_of(store: &SqliteStore, clock: Arc<dyn Clock>) -> Accounts<SqliteStore> {
+    Accounts::new(store.clone(), password::pair().0, clock)
 }
 
 pub(super) fn say(out: &mut impl Write, line: &str) -> Result<()> {

@@ -22,6 +22,7 @@ pub mod sandbox;
 pub mod telemetry;
 pub mod tracks;
 pub mod transcode;
+pub mod user;
 mod watchdog;
 pub mod worker;
 

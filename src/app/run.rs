@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::centre::{Centre, Ward};
 use super::enrol::enrol_own;
 use super::node::{self, NodeOptions, Vitals};
+use super::user::greet;
 use super::watchdog::{Watchdog, follow};
 use super::{Shutdown, stopped};
 use crate::base::clock::SystemClock;
@@ -203,6 +204,9 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
     let centre = Centre::start(&config, ward, mqtt, clock, shutdown.clone())?;
     if let Err(e) = enrol_own(&site, &centre.store(), SystemClock.now().wall_ms).await {
         tracing::error!("the node of this machine cannot deliver clips: {e}");
+    }
+    if config.web.is_some() {
+        greet(&centre.store(), Arc::new(SystemClock)).await;
     }
     if let Some(tell) = on_centre {
         // Whoever asked may have gone; the centre does not depend on it.

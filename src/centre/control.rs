@@ -2,12 +2,16 @@
 //! from the database while it does not. One line of JSON each way; no network, no password: who may enter the directory
 //! may ask.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::account::{Account, Accounts, CameraKey, Change, LinkKind, Role};
 use super::api::{CODE_LIFE_MS, digest, new_code, normal};
-use super::store::{Asked, CommandStore, LinkStore};
+use super::store::query::fold;
+use super::store::{AccountStore, Asked, CommandStore, LinkStore};
 use crate::base::types::is_name;
 use crate::base::{Error, ErrorKind, Result};
 use crate::wire::command::{Ask, Command, MAX_LIFE_MS, SCHEMA};
@@ -33,6 +37,34 @@ pub enum Question {
     Order { node: Option<String>, what: Ask, reason: String, issuer: String },
     /// How the command `id` stands, or the last ones.
     Status { id: Option<String> },
+    /// All accounts.
+    Users,
+    /// A new account, and the link that sets its password.
+    AddUser { name: String, display_name: String, role: Role, cameras: Option<BTreeSet<CameraKey>> },
+    /// To change an account.
+    EditUser { name: String, role: Option<Role>, disabled: Option<bool> },
+    /// A new link that sets an account's password.
+    UserLink { name: String },
+}
+
+/// An account as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserLine {
+    pub name: String,
+    pub display_name: String,
+    pub role: Role,
+    pub disabled: bool,
+    /// A password was set.
+    pub ready: bool,
+    pub last_login_ms: Option<i64>,
+}
+
+impl From<Account> for UserLine {
+    fn from(account: Account) -> Self {
+        let Account { user, ready, last_login_ms, .. } = account;
+        let (name, display_name, role, disabled) = (user.name, user.display_name, user.role, user.disabled);
+        Self { name, display_name, role, disabled, ready, last_login_ms }
+    }
 }
 
 /// What came of it.
@@ -48,24 +80,39 @@ pub enum Reply {
     Asked {
         commands: Vec<Asked>,
     },
+    /// By name.
+    Users {
+        users: Vec<UserLine>,
+    },
+    /// Shown once; the centre keeps its hash.
+    UserLink {
+        name: String,
+        token: String,
+        expires_ms: i64,
+    },
     Failed {
         message: String,
     },
 }
 
 /// Answers one line.
-pub async fn answer<S: LinkStore + CommandStore>(store: &S, line: &str, now_ms: i64) -> Reply {
+pub async fn answer<S: Asking>(store: &S, accounts: &Accounts<S>, line: &str, now_ms: i64) -> Reply {
     let asked = serde_json::from_str(line)
         .map_err(|e| Error::new(ErrorKind::Invalid, "the question cannot be understood").source(e));
     let replied = match asked {
-        Ok(question) => reply(store, question, now_ms).await,
+        Ok(question) => reply(store, accounts, question, now_ms).await,
         Err(e) => Err(e),
     };
     replied.unwrap_or_else(|e| Reply::Failed { message: e.to_string() })
 }
 
+/// A store that can answer every question.
+pub trait Asking: LinkStore + CommandStore + AccountStore {}
+
+impl<S: LinkStore + CommandStore + AccountStore> Asking for S {}
+
 /// Answers one question.
-pub async fn reply<S: LinkStore + CommandStore>(store: &S, question: Question, now_ms: i64) -> Result<Reply> {
+pub async fn reply<S: Asking>(store: &S, accounts: &Accounts<S>, question: Question, now_ms: i64) -> Result<Reply> {
     match question {
         Question::EnrolCode { node } => {
             check_node(&node)?;
@@ -83,7 +130,40 @@ pub async fn reply<S: LinkStore + CommandStore>(store: &S, question: Question, n
         }
         Question::Status { id: Some(id) } => Ok(Reply::Asked { commands: vec![asked(store, &id).await?] }),
         Question::Status { id: None } => Ok(Reply::Asked { commands: store.all_asked(LIST).await? }),
+        Question::Users => listed(accounts.accounts().await?),
+        Question::AddUser { name, display_name, role, cameras } => {
+            let (user, token, expires_ms) = accounts.add(&name, &display_name, role, cameras, None).await?;
+            Ok(Reply::UserLink { name: user.name, token, expires_ms })
+        }
+        Question::EditUser { name, role, disabled } => {
+            let account = named(accounts, &name).await?;
+            let change = Change { role, disabled, ..Change::default() };
+            let user = accounts.edit(&account.user.id, change, None).await?;
+            listed(vec![Account { user, ..account }])
+        }
+        Question::UserLink { name } => {
+            let user = named(accounts, &name).await?.user;
+            if user.disabled {
+                return Err(Error::new(ErrorKind::Invalid, "the account is disabled")
+                    .hint("`wardwatch user enable` comes first"));
+            }
+            let (token, expires_ms) = accounts.link(&user.id, LinkKind::Setup, None).await?;
+            Ok(Reply::UserLink { name: user.name, token, expires_ms })
+        }
     }
+}
+
+fn listed(accounts: Vec<Account>) -> Result<Reply> {
+    Ok(Reply::Users { users: accounts.into_iter().map(UserLine::from).collect() })
+}
+
+/// The account that somebody calls so at the login.
+async fn named<S: AccountStore>(accounts: &Accounts<S>, name: &str) -> Result<Account> {
+    let folded = fold(name);
+    accounts.accounts().await?.into_iter().find(|account| fold(&account.user.name) == folded).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("nobody is called `{}` here", name.escape_debug()))
+            .hint("`wardwatch user list` shows all accounts")
+    })
 }
 
 fn check_node(node: &str) -> Result<()> {

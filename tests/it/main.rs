@@ -2,6 +2,7 @@
 
 mod support;
 
+mod account;
 mod ask;
 mod ask_clip;
 mod backup;

@@ -14,15 +14,17 @@ pub fn copy(path: &Path, to: &Path) -> Result<()> {
     sqlite::copy(path, SCHEMA, to)
 }
 
-/// Makes a copy ready to be the centre's database; gives the number of events in it. Codes for enrolment that were given
-/// out before the backup may have been used since, and are good no more.
+/// Makes a copy ready to be the centre's database; gives the number of events in it. Codes for enrolment and one-time
+/// links that were given out before the backup may have been used since, sessions ended since: they are good no more.
 ///
 /// # Errors
 /// See [`sqlite::settle`].
 pub fn settle(path: &Path) -> Result<u64> {
     let doing = "cannot settle the restored database";
     sqlite::settle(path, SCHEMA, |tx| {
-        tx.execute("DELETE FROM enrol_code", []).map_err(|e| fault(doing, e))?;
+        for gone in ["enrol_code", "login_link", "session", "login_failure"] {
+            tx.execute(&format!("DELETE FROM {gone}"), []).map_err(|e| fault(doing, e))?;
+        }
         tx.query_row("SELECT COUNT(*) FROM event", [], |r| r.get(0)).map_err(|e| fault(doing, e))
     })
 }
