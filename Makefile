@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos chaos-recording bench-record bench-clips bench-memory bench-query
+.PHONY: help setup page demo test chaos chaos-recording bench-record bench-clips bench-memory bench-query
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -9,13 +9,18 @@ help: ## this list
 setup: ## fetches what is not in the repository: Debian packages, ONNX Runtime, the detector, a street clip
 	@scripts/setup.sh
 
-demo: setup ## everything on this machine with sample cameras; for example make demo ARGS="--seconds 60"
+page: setup ## the page of the command centre, from web/ into web/dist; quick when nothing changed
+	@scripts/page.sh
+
+demo: page ## everything on this machine with sample cameras; for example make demo ARGS="--seconds 60"
 	@cargo run --release --quiet -- demo $(ARGS)
 
-test: setup ## format, lints, all tests: what CI runs
+test: page ## format, lints, all tests, the page in a real browser: what CI runs
+	cd web && npm run --silent check && npm test --silent
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+	scripts/page-e2e.sh
 
 chaos: setup ## events under faults: kill -9 and broken lines, nothing lost, nothing doubled; ARGS="--cycles 500 --events 20000 --seed 7" or "--outage broker"
 	cargo test --test chaos -- $(or $(ARGS),--cycles 100)

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 PACKAGES=(build-essential pkg-config python3 python3-pip unzip ffmpeg chromium mosquitto mosquitto-clients
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
-  gstreamer1.0-libav gstreamer1.0-rtsp glib-networking ca-certificates)
+  gstreamer1.0-libav gstreamer1.0-rtsp glib-networking ca-certificates nodejs npm)
 
 CACHE=.cache
 RUNTIME=$CACHE/onnxruntime/libonnxruntime.so.1.32.0
@@ -40,8 +40,13 @@ missing_packages() {
   local installed
   installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null | sed -n 's/^installed //p')
   for p in "${PACKAGES[@]}"; do
-    # A Python of the user's own (pyenv) with pip serves as well as Debian's.
-    case $p in python3|python3-pip) python3 -m pip --version >/dev/null 2>&1 && continue ;; esac
+    # A Python (pyenv) or Node.js of the user's own serves as well as Debian's.
+    case $p in
+      python3|python3-pip) python3 -m pip --version >/dev/null 2>&1 && continue ;;
+      # Node.js from elsewhere cannot stand beside Debian's npm.
+      nodejs) node --version >/dev/null 2>&1 && continue ;;
+      npm) npm --version >/dev/null 2>&1 && continue ;;
+    esac
     grep -qx "$p" <<<"$installed" || printf '%s ' "$p"
   done
 }

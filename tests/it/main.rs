@@ -3,6 +3,7 @@
 mod support;
 
 mod account;
+mod api;
 mod ask;
 mod ask_clip;
 mod backup;

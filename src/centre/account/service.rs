@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::backoff::{self, Attempts, Step};
 use super::password::{Passwords, weakness};
 use super::{Account, CameraKey, Change, LinkKind, Role, Session, User};
 use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::centre::store::account::{Credentials, NewSession};
+use crate::centre::store::account::{AttemptKey, Credentials, NewSession};
 use crate::centre::store::query::fold;
 use crate::centre::store::{AccessEntry, AccountStore};
 use crate::config::Secret;
@@ -67,12 +66,15 @@ pub struct Accounts<S> {
     store: S,
     passwords: Passwords,
     clock: Arc<dyn Clock>,
+    /// Of this run only: after a start names are counted anew, addresses are not.
+    salt: Arc<str>,
 }
 
 impl<S: AccountStore> Accounts<S> {
     /// Joins the parts.
     pub fn new(store: S, passwords: Passwords, clock: Arc<dyn Clock>) -> Self {
-        Self { store, passwords, clock }
+        let salt = secret().unwrap_or_default().into();
+        Self { store, passwords, clock, salt }
     }
 
     /// Whether nobody has an account yet.
@@ -83,9 +85,9 @@ impl<S: AccountStore> Accounts<S> {
     /// Logs somebody in. A name that nobody has takes as long as a wrong password.
     pub async fn login(&self, request: LoginRequest) -> Result<std::result::Result<LoggedIn, LoginRefusal>> {
         let folded = fold(&request.name);
-        // A name is somebody's own typing: it is not kept.
-        let name = (("name", digest(&folded)), ("address", request.address.to_string()));
-        if let Some(retry_ms) = self.attempt(&[&name.0, &name.1]).await? {
+        // What is typed as a name may be a password: it is not kept.
+        let keys = vec![("name", self.unnamed(&folded)), ("address", network(request.address))];
+        if let Some(retry_ms) = self.attempt(keys.clone()).await? {
             return Ok(Err(LoginRefusal::Locked { retry_ms }));
         }
         let found = match request.name.chars().nth(MAX_NAME) {
@@ -98,26 +100,17 @@ impl<S: AccountStore> Accounts<S> {
             tracing::warn!(address = %request.address, "a login failed");
             return Ok(Err(LoginRefusal::Wrong));
         };
-        for (kind, key) in [&name.0, &name.1] {
-            self.store.set_attempts(kind, key.clone(), Attempts::default()).await?;
-        }
+        self.store.succeeded(keys).await?;
         Ok(Ok(self.open(user, request.address, request.user_agent).await?))
     }
 
-    /// Counts one more attempt; gives how long to wait where it is refused.
-    async fn attempt(&self, keys: &[&(&'static str, String)]) -> Result<Option<u64>> {
-        let now_ms = self.clock.now().wall_ms;
-        let mut next = Vec::new();
-        for (kind, key) in keys {
-            match backoff::step(self.store.attempts(kind, key.clone()).await?, now_ms) {
-                Step::Go(after) => next.push((*kind, key.clone(), after)),
-                Step::Wait { retry_ms } => return Ok(Some(retry_ms.unsigned_abs())),
-            }
-        }
-        for (kind, key, after) in next {
-            self.store.set_attempts(kind, key, after).await?;
-        }
-        Ok(None)
+    /// A name as attempts are counted under it: nobody can read it back from the database.
+    fn unnamed(&self, folded: &str) -> String {
+        digest(&format!("{}{folded}", self.salt))
+    }
+
+    async fn attempt(&self, keys: Vec<AttemptKey>) -> Result<Option<u64>> {
+        self.store.attempt(keys, self.clock.now().wall_ms).await
     }
 
     async fn open(&self, user: User, address: IpAddr, user_agent: String) -> Result<LoggedIn> {
@@ -166,15 +159,15 @@ impl<S: AccountStore> Accounts<S> {
         address: IpAddr,
         user_agent: String,
     ) -> Result<std::result::Result<LoggedIn, LinkRefusal>> {
-        let key = ("address", address.to_string());
-        if let Some(retry_ms) = self.attempt(&[&key]).await? {
+        let keys = vec![("address", network(address))];
+        if let Some(retry_ms) = self.attempt(keys.clone()).await? {
             return Ok(Err(LinkRefusal::Locked { retry_ms }));
         }
         let (token_sha256, now_ms) = (digest(token), self.clock.now().wall_ms);
         let Some((kind, user)) = self.store.find_link(token_sha256.clone(), now_ms).await? else {
             return Ok(Err(LinkRefusal::Unknown));
         };
-        self.store.set_attempts(key.0, key.1, Attempts::default()).await?;
+        self.store.succeeded(keys).await?;
         let hash = match (kind, password) {
             (LinkKind::Login, _) => None,
             (LinkKind::Setup, None) => {
@@ -202,15 +195,15 @@ impl<S: AccountStore> Accounts<S> {
         old: Secret,
         new: Secret,
     ) -> Result<std::result::Result<(), LinkRefusal>> {
-        let key = ("name", digest(&fold(&session.user.name)));
-        if let Some(retry_ms) = self.attempt(&[&key]).await? {
+        let keys = vec![("name", self.unnamed(&fold(&session.user.name)))];
+        if let Some(retry_ms) = self.attempt(keys.clone()).await? {
             return Ok(Err(LinkRefusal::Locked { retry_ms }));
         }
         let stored = self.store.credentials(fold(&session.user.name)).await?.and_then(|c| c.password);
         if !self.passwords.verify(old, stored).await? {
             return Ok(Err(LinkRefusal::Unknown));
         }
-        self.store.set_attempts(key.0, key.1, Attempts::default()).await?;
+        self.store.succeeded(keys).await?;
         if let Some(why) = weakness(&new, &session.user.name) {
             return Ok(Err(LinkRefusal::Weak(why)));
         }
@@ -304,6 +297,17 @@ impl<S: AccountStore> Accounts<S> {
 /// Zero-width and direction marks.
 fn is_hidden(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Where guesses count together: an address, of IPv6 the network that one customer has.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
 }
 
 fn digest(text: &str) -> String {

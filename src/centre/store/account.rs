@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::access::{self, AccessEntry};
 use super::sqlite::{SqliteStore, column};
 use crate::base::{Error, ErrorKind, Result};
-use crate::centre::account::backoff::Attempts;
+use crate::centre::account::backoff::{self, Attempts, Step};
 use crate::centre::account::{Account, CameraKey, Change, LinkKind, Role, Session, User};
 use crate::store::sqlite::{durable, fault};
 
@@ -39,6 +39,9 @@ pub struct NewSession {
     pub address: String,
     pub user_agent: String,
 }
+
+/// Under which attempts count: a kind, `name` or `address`, and which one.
+pub type AttemptKey = (&'static str, String);
 
 /// What the centre remembers of who works there.
 pub trait AccountStore: Clone + Send + Sync + 'static {
@@ -74,6 +77,8 @@ pub trait AccountStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Opens a session; the user's `last_login_ms` is its beginning.
+    ///
+    /// Errors: `NotFound` when the account was disabled meanwhile.
     fn open_session(&self, new: NewSession, entry: AccessEntry) -> impl Future<Output = Result<()>> + Send;
 
     /// The session behind a token, if it was used within `idle_ms` and has not ended; this is a use.
@@ -115,16 +120,12 @@ pub trait AccountStore: Clone + Send + Sync + 'static {
         hash: Option<String>,
     ) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Failed attempts under a key.
-    fn attempts(&self, kind: &'static str, key: String) -> impl Future<Output = Result<Attempts>> + Send;
+    /// Counts one more attempt under each key, or none of them: then it gives how many milliseconds to wait. Many at once
+    /// are counted one after the other.
+    fn attempt(&self, keys: Vec<AttemptKey>, now_ms: i64) -> impl Future<Output = Result<Option<u64>>> + Send;
 
-    /// Sets them; none at all forgets the key.
-    fn set_attempts(
-        &self,
-        kind: &'static str,
-        key: String,
-        attempts: Attempts,
-    ) -> impl Future<Output = Result<()>> + Send;
+    /// An attempt succeeded: nothing counts under these keys any more.
+    fn succeeded(&self, keys: Vec<AttemptKey>) -> impl Future<Output = Result<()>> + Send;
 }
 
 impl AccountStore for SqliteStore {
@@ -187,6 +188,9 @@ impl AccountStore for SqliteStore {
                 durable(&mut db.connection, CHANGE, |tx| {
                     let NewSession { token_sha256, session, now_ms, address, user_agent } = &new;
                     let user = &session.user.id;
+                    if user_of(tx, user)?.disabled {
+                        return Err(Error::new(ErrorKind::NotFound, "the account is disabled"));
+                    }
                     run(tx, "DELETE FROM session WHERE expires_ms <= ?1", [now_ms])?;
                     run(
                         tx,
@@ -298,43 +302,50 @@ impl AccountStore for SqliteStore {
             .await
     }
 
-    async fn attempts(&self, kind: &'static str, key: String) -> Result<Attempts> {
-        self.handle
-            .call(move |db| {
-                let sql = "SELECT count, last_ms FROM login_failure WHERE kind = ?1 AND key = ?2";
-                let found = one(&db.connection, sql, params![kind, key], |r| {
-                    Ok(Attempts { count: column(r, 0)?, last_ms: column(r, 1)? })
-                })?;
-                Ok(found.unwrap_or_default())
-            })
-            .await
+    async fn attempt(&self, keys: Vec<AttemptKey>, now_ms: i64) -> Result<Option<u64>> {
+        self.handle.call(move |db| durable(&mut db.connection, CHANGE, |tx| count_attempt(tx, &keys, now_ms))).await
     }
 
-    async fn set_attempts(&self, kind: &'static str, key: String, attempts: Attempts) -> Result<()> {
+    async fn succeeded(&self, keys: Vec<AttemptKey>) -> Result<()> {
         self.handle
             .call(move |db| {
                 durable(&mut db.connection, CHANGE, |tx| {
-                    if attempts.count == 0 {
-                        run(tx, "DELETE FROM login_failure WHERE kind = ?1 AND key = ?2", params![kind, key])?;
-                        return Ok(());
-                    }
-                    run(
-                        tx,
-                        "INSERT INTO login_failure (kind, key, count, last_ms) VALUES (?1, ?2, ?3, ?4)
-                         ON CONFLICT (kind, key) DO UPDATE SET count = ?3, last_ms = ?4",
-                        params![kind, key, attempts.count, attempts.last_ms],
-                    )?;
-                    run(
-                        tx,
-                        "DELETE FROM login_failure WHERE kind = ?1 AND key IN (SELECT key FROM login_failure
-                         WHERE kind = ?1 ORDER BY last_ms DESC, key LIMIT -1 OFFSET ?2)",
-                        params![kind, FAILURES],
-                    )?;
-                    Ok(())
+                    keys.iter().try_for_each(|(kind, key)| {
+                        let gone = "DELETE FROM login_failure WHERE kind = ?1 AND key = ?2";
+                        run(tx, gone, params![kind, key]).map(drop)
+                    })
                 })
             })
             .await
     }
+}
+
+fn count_attempt(tx: &Transaction<'_>, keys: &[AttemptKey], now_ms: i64) -> Result<Option<u64>> {
+    let mut next = Vec::new();
+    for (kind, key) in keys {
+        let sql = "SELECT count, last_ms FROM login_failure WHERE kind = ?1 AND key = ?2";
+        let found =
+            one(tx, sql, params![kind, key], |r| Ok(Attempts { count: column(r, 0)?, last_ms: column(r, 1)? }))?;
+        match backoff::step(found.unwrap_or_default(), now_ms) {
+            Step::Go(after) => next.push((kind, key, after)),
+            Step::Wait { retry_ms } => return Ok(Some(retry_ms.unsigned_abs())),
+        }
+    }
+    for (kind, key, after) in next {
+        run(
+            tx,
+            "INSERT INTO login_failure (kind, key, count, last_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (kind, key) DO UPDATE SET count = ?3, last_ms = ?4",
+            params![kind, key, after.count, after.last_ms],
+        )?;
+        run(
+            tx,
+            "DELETE FROM login_failure WHERE kind = ?1 AND key IN (SELECT key FROM login_failure
+             WHERE kind = ?1 ORDER BY last_ms DESC, key LIMIT -1 OFFSET ?2)",
+            params![kind, FAILURES],
+        )?;
+    }
+    Ok(None)
 }
 
 /// Columns 0 to 5 of every statement that reads a user.

@@ -200,7 +200,7 @@ impl Api {
     ) -> Answer<(StatusCode, Json<Ordered>)> {
         let issuer = visitor.session.user.name.clone();
         let question = Question::Order { node: Some(node), what, reason, issuer };
-        match control::reply(&self.store, question, self.clock.now().wall_ms).await? {
+        match control::reply(&self.store, &self.accounts, question, self.clock.now().wall_ms).await? {
             Reply::Asked { commands } => {
                 let command = commands.into_iter().next().ok_or_else(|| refuse(Code::Internal))?;
                 Ok((StatusCode::ACCEPTED, Json(Ordered { command: command.command.id })))
