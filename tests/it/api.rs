@@ -315,7 +315,7 @@ impl Post {
                 Some(json!({ "node": "node-1", "camera": OWN, "until_ms": now_ms + 60_000, "reason": "mưa" }))
             }
             ("post", "/emergencies") => Some(json!({ "cameras": null, "reason": "cháy", "until_ms": now_ms + 1000 })),
-            ("post", "/users") => Some(json!({ "name": "a", "display_name": "A", "role": "nobody" })),
+            ("post", "/users") => Some(json!({ "name": "giam-sat", "display_name": "Giám sát", "role": "auditor" })),
             ("patch", _) => Some(json!({})),
             _ => None,
         };

@@ -108,6 +108,8 @@ pub(super) async fn release(
     Path(id): Path<String>,
     Body(why): Body<Why>,
 ) -> Answer<(StatusCode, Json<Ordered>)> {
+    // By the role alone first: who may not release learns of no hold.
+    visitor.may(Action::Hold, &Object::Ward)?;
     let asked = api.asked(&visitor, id).await?;
     let Ask::Hold { camera, .. } = &asked.command.ask else { return Err(refuse(Code::NotFound)) };
     let held = asked.command.ask.range()?.map(|(_, from_ms, to_ms)| (from_ms, to_ms));
