@@ -205,13 +205,14 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
     if let Err(e) = enrol_own(&site, &centre.store(), SystemClock.now().wall_ms).await {
         tracing::error!("the node of this machine cannot deliver clips: {e}");
     }
-    if config.web.is_some() {
-        greet(&centre.store(), Arc::new(SystemClock)).await;
-    }
-    if let Some(tell) = on_centre {
-        // Whoever asked may have gone; the centre does not depend on it.
-        let heard = Heard { notices: centre.notices(), accounts: centre.accounts() };
-        tell.send(heard).ok();
+    match on_centre {
+        Some(tell) => {
+            let heard = Heard { notices: centre.notices(), accounts: centre.accounts() };
+            // Whoever asked may have gone; the centre does not depend on it.
+            tell.send(heard).ok();
+        }
+        None if config.web.is_some() => greet(&centre.store(), Arc::new(SystemClock)).await,
+        None => {}
     }
     let store = centre.store();
     let living = tokio::spawn(follow(pulse, every, move || {

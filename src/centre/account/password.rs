@@ -147,7 +147,8 @@ pub fn weakness(password: &Secret, name: &str) -> Option<String> {
         ));
     }
     let fold = crate::centre::store::query::fold;
-    let (folded, name) = (fold(text), fold(name));
+    let bare_of = |text: &str| fold(text).split_whitespace().collect::<String>();
+    let (folded, name) = (bare_of(text), bare_of(name));
     let bare = folded.trim_end_matches(|c: char| c.is_ascii_digit() || c.is_ascii_punctuation());
     let mut letters: Vec<char> = folded.chars().collect();
     letters.sort_unstable();

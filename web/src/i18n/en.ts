@@ -466,6 +466,7 @@ export const en: Record<Key, string> = {
   'log.reason': 'Reason, case',
   'log.none': 'No rows.',
   'log.nobody': '(not logged in)',
+  'log.machine': '(at the centre’s machine)',
 
   'action.event.view': 'Saw an event',
   'action.snapshot.view': 'Saw a picture',
@@ -487,6 +488,9 @@ export const en: Record<Key, string> = {
   'action.user.view': 'Saw users',
   'action.user.edit': 'Changed a user',
   'action.log.view': 'Saw the log',
+  'action.session.open': 'Logged in',
+  'action.session.close': 'Logged out',
+  'action.password.change': 'Changed the password',
 
   'playback.title': 'Playback',
   'playback.day': 'Day',

@@ -464,6 +464,7 @@ export const vi = {
   'log.reason': 'Lý do, vụ việc',
   'log.none': 'Không có dòng nào.',
   'log.nobody': '(không đăng nhập)',
+  'log.machine': '(tại máy trung tâm)',
 
   'action.event.view': 'Xem sự kiện',
   'action.snapshot.view': 'Xem ảnh',
@@ -485,6 +486,9 @@ export const vi = {
   'action.user.view': 'Xem người dùng',
   'action.user.edit': 'Sửa người dùng',
   'action.log.view': 'Xem nhật ký',
+  'action.session.open': 'Đăng nhập',
+  'action.session.close': 'Đăng xuất',
+  'action.password.change': 'Đổi mật khẩu',
 
   'playback.title': 'Xem lại',
   'playback.day': 'Ngày',
