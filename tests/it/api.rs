@@ -438,6 +438,24 @@ async fn what_is_looked_at_is_written_down_first_and_otherwise_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_is_logged_whole_in_rows_that_fit() {
+    let post = Post::new("").await;
+    let many: Vec<Made> = (0..150).map(|n| Made { started_ms: Made::new().started_ms - n, ..Made::new() }).collect();
+    let items = many.iter().map(Made::item).collect();
+    post.centre.store().commit(Arc::new(items), SystemClock.now().wall_ms).await.expect("committed");
+    let officer = post.log_in(Role::DutyOfficer).await;
+    let cameras = vec!["camera=node-1/ngo-12-a"; 60].join("&");
+    let list = officer.json(&format!("/events?limit=200&{cameras}")).await;
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(151));
+    let log = officer.json("/log?action=snapshot.view&limit=200").await;
+    let rows: Vec<&str> = log["items"].as_array().expect("rows").iter().filter_map(|r| r["object"].as_str()).collect();
+    for event in &many {
+        assert!(rows.iter().any(|row| row.contains(&event.id)), "{} is in no row", event.id);
+    }
+    post.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clips_come_whole_and_in_ranges() {
     let post = Post::new("").await;
     let officer = post.log_in(Role::DutyOfficer).await;

@@ -7,7 +7,7 @@ const VIEWS: [view: string, needs: string][] = [
 const SIZES = [[1440, 900], [820, 1180], [390, 844], [360, 740]] as const;
 
 test('each view is accessible in both themes and languages, on every screen', async ({ page }) => {
-  test.setTimeout(300_000);
+  test.setTimeout(600_000);
   await open(page, 'now');
   const { may } = (await get(page, 'session')).body;
   for (const [theme, lang] of [['dark', 'vi'], ['light', 'en']] as const) {

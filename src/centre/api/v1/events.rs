@@ -18,6 +18,10 @@ use crate::centre::triage::TriageState;
 
 /// Other cameras' events within this time of an event are near it.
 const NEAR_MS: i64 = 120_000;
+/// Events that one row of the access log names, so that it stays short enough.
+const NAMED: usize = 24;
+/// The longest search that the log has in full, in characters.
+const MAX_SEARCHED: usize = 900;
 /// Events near another that are named.
 const NEAR: usize = 8;
 
@@ -126,7 +130,11 @@ fn searched(filter: &Filter) -> String {
     if let Some(fields) = text.as_object_mut() {
         fields.retain(|_, v| !v.is_null() && !v.as_array().is_some_and(Vec::is_empty));
     }
-    text.to_string()
+    let text = text.to_string();
+    match text.char_indices().nth(MAX_SEARCHED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 impl Api {
@@ -211,7 +219,7 @@ impl Api {
         Ok(near)
     }
 
-    /// One row a camera for the thumbnails that a list will show.
+    /// One row a camera, of many more, for the thumbnails that a list will show.
     async fn thumbnails_of(&self, visitor: &Visitor, events: &[EventSummary]) -> Answer<()> {
         let mut rows: Vec<(String, About, Vec<String>)> = Vec::new();
         let shown = |e: &&EventSummary| e.snapshot.is_some() && self.permit(visitor, Action::SnapshotView, e).is_ok();
@@ -224,9 +232,11 @@ impl Api {
                 None => rows.push((key, About::of_camera("", &event.node, Some(camera)), vec![id])),
             }
         }
-        let named = rows.iter().map(|(_, about, ids)| {
-            let object = format!("thumbnails {}", ids.join(" "));
-            (object.clone(), About { object, ..about.clone() })
+        let named = rows.iter().flat_map(|(_, about, ids)| {
+            ids.chunks(NAMED).map(|ids| {
+                let object = format!("thumbnails {}", ids.join(" "));
+                (object.clone(), About { object, ..about.clone() })
+            })
         });
         visitor.see_all(self, Action::SnapshotView, named.collect()).await?;
         for id in rows.into_iter().flat_map(|(_, _, ids)| ids) {
