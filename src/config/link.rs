@@ -152,15 +152,25 @@ pub(super) fn node_link(
     Ok(NodeLinkConfig { url, ca: raw.ca.map(|p| doc.resolve(&p)), bandwidth_kbit: raw.bandwidth_kbit })
 }
 
+/// A door's certificate and key: both or neither.
+pub(super) fn tls_files(
+    doc: &Document,
+    span: &Range<usize>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<TlsFiles>> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: doc.resolve(&cert), key: doc.resolve(&key) })),
+        (None, None) => Ok(None),
+        _ => Err(doc.error(Some(span.clone()), "cert and key belong together").hint("give both, or neither")),
+    }
+}
+
 /// `[centre.link]` validated.
 pub(super) fn centre_link(doc: &Document, raw: Spanned<RawCentreLink>) -> Result<CentreLinkConfig> {
     let span = raw.span();
     let raw = raw.into_inner();
-    let tls = match (raw.cert, raw.key) {
-        (Some(cert), Some(key)) => Some(TlsFiles { cert: doc.resolve(&cert), key: doc.resolve(&key) }),
-        (None, None) => None,
-        _ => return Err(doc.error(Some(span), "cert and key belong together").hint("give both, or neither")),
-    };
+    let tls = tls_files(doc, &span, raw.cert, raw.key)?;
     if tls.is_none() && !raw.listen.ip().is_loopback() && !raw.allow_plaintext {
         return Err(doc
             .error(Some(span), "[centre.link] would take clips and secrets from other machines unencrypted")

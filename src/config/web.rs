@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Document;
-use super::link::TlsFiles;
+use super::link::{TlsFiles, tls_files};
 use crate::base::Result;
 
 /// `[centre.web]`
@@ -44,11 +44,7 @@ fn default_listen() -> SocketAddr {
 pub(super) fn web(doc: &Document, raw: Spanned<RawWeb>) -> Result<WebConfig> {
     let span = raw.span();
     let raw = raw.into_inner();
-    let tls = match (raw.cert, raw.key) {
-        (Some(cert), Some(key)) => Some(TlsFiles { cert: doc.resolve(&cert), key: doc.resolve(&key) }),
-        (None, None) => None,
-        _ => return Err(doc.error(Some(span), "cert and key belong together").hint("give both, or neither")),
-    };
+    let tls = tls_files(doc, &span, raw.cert, raw.key)?;
     if tls.is_none() && !raw.listen.ip().is_loopback() && !raw.allow_plaintext {
         return Err(doc
             .error(Some(span), "[centre.web] would send pictures and passwords to other machines unencrypted")

@@ -18,10 +18,12 @@ use wardwatch::centre::api::v1;
 use wardwatch::centre::store::{CameraInfoStore, CentreStore, Item, LinkStore, SqliteStore};
 use wardwatch::config::{CentreConfig, ClipStore, MqttConfig, RecordingMode, Sharing, WebConfig, tls_believing_nobody};
 use wardwatch::wire::channel::CameraInfo;
+use wardwatch::wire::event::SnapshotJson;
 use wardwatch::wire::link::ClipNote;
 
 use crate::support::made::Made;
 use crate::support::post::until;
+use crate::support::routes::ROUTES;
 use crate::support::site::{Site, free_port};
 
 const OWN: &str = "ngo-12-a";
@@ -218,60 +220,6 @@ fn the_openapi_document_is_the_published_one() {
     assert!(made == published, "docs/openapi.json is not what the routes say; WARDWATCH_BLESS=1 writes it anew");
 }
 
-const ANYBODY: &[Role] = &Role::ALL;
-const WATCH: &[Role] = &[Role::DutyOfficer, Role::Commander];
-const SEARCH: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander, Role::Investigator];
-const FILM: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander];
-const COMMAND: &[Role] = &[Role::Commander];
-
-/// Who may use a route; none: without logging in.
-type Entry = (&'static str, &'static str, Option<&'static [Role]>);
-
-/// Every route. `{…}` as in the document; of the first camera and its event, which an owner has.
-const ROUTES: &[Entry] = &[
-    ("get", "/site", None),
-    ("post", "/session", None),
-    ("post", "/session/link", None),
-    ("get", "/session", Some(ANYBODY)),
-    ("put", "/session/password", Some(ANYBODY)),
-    ("delete", "/session", Some(ANYBODY)),
-    ("get", "/stream", Some(ANYBODY)),
-    ("get", "/events", Some(SEARCH)),
-    ("get", "/events/counts", Some(SEARCH)),
-    ("get", "/events.csv", Some(&[Role::Owner, Role::Commander, Role::Investigator])),
-    ("get", "/events/{node}/{id}", Some(SEARCH)),
-    ("get", "/events/{node}/{id}/snapshot", Some(SEARCH)),
-    ("get", "/events/{node}/{id}/thumbnail", Some(SEARCH)),
-    ("get", "/events/{node}/{id}/clips/{sha256}", Some(FILM)),
-    ("post", "/events/{node}/{id}/triage", Some(WATCH)),
-    ("post", "/events/{node}/{id}/notes", Some(WATCH)),
-    ("post", "/events/{node}/{id}/join", Some(WATCH)),
-    ("get", "/snoozes", Some(WATCH)),
-    ("post", "/snoozes", Some(WATCH)),
-    ("delete", "/snoozes/{id}", Some(WATCH)),
-    ("get", "/report", Some(&[Role::DutyOfficer, Role::Commander, Role::Auditor])),
-    ("get", "/cameras", Some(ANYBODY)),
-    ("get", "/cameras/{node}/{camera}", Some(ANYBODY)),
-    ("get", "/nodes", Some(&[Role::DutyOfficer, Role::Commander, Role::Technician, Role::Auditor])),
-    ("get", "/live/wall", Some(FILM)),
-    ("get", "/live/camera", Some(FILM)),
-    ("get", "/cameras/{node}/{camera}/picture", Some(FILM)),
-    ("get", "/cameras/{node}/{camera}/recordings", Some(FILM)),
-    ("post", "/cameras/{node}/{camera}/clips", Some(FILM)),
-    ("post", "/cameras/{node}/{camera}/holds", Some(WATCH)),
-    ("delete", "/holds/{id}", Some(WATCH)),
-    ("get", "/commands/{id}", Some(ANYBODY)),
-    ("get", "/commands/{id}/clip", Some(ANYBODY)),
-    ("get", "/emergencies", Some(ANYBODY)),
-    ("post", "/emergencies", Some(COMMAND)),
-    ("delete", "/emergencies/{id}", Some(COMMAND)),
-    ("get", "/users", Some(&[Role::Commander, Role::Auditor])),
-    ("post", "/users", Some(COMMAND)),
-    ("patch", "/users/{id}", Some(COMMAND)),
-    ("post", "/users/{id}/link", Some(COMMAND)),
-    ("get", "/log", Some(ANYBODY)),
-];
-
 /// Routes of the document that nobody has decided about, and decisions about routes that are gone.
 #[test]
 fn every_route_has_an_entry_in_the_matrix() {
@@ -441,7 +389,16 @@ async fn what_is_looked_at_is_written_down_first_and_otherwise_not_shown() {
 async fn a_long_list_is_logged_whole_in_rows_that_fit() {
     let post = Post::new("").await;
     let many: Vec<Made> = (0..150).map(|n| Made { started_ms: Made::new().started_ms - n, ..Made::new() }).collect();
-    let items = many.iter().map(Made::item).collect();
+    let shown = |made: &Made| match made.item() {
+        Item::Event { node, mut event, times, .. } => {
+            let sha256 = hex::encode(Sha256::digest(&post.picture));
+            event.snapshot = Some(SnapshotJson { sha256, bytes: 10, width: 4, height: 3 });
+            let json = Bytes::from(event.to_json().expect("JSON"));
+            Item::Event { node, event, json, times }
+        }
+        item => item,
+    };
+    let items = many.iter().map(shown).collect();
     post.centre.store().commit(Arc::new(items), SystemClock.now().wall_ms).await.expect("committed");
     let officer = post.log_in(Role::DutyOfficer).await;
     let cameras = vec!["camera=node-1/ngo-12-a"; 60].join("&");
