@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::password::{Passwords, weakness};
 use super::{Account, CameraKey, Change, LinkKind, Role, Session, User};
 use crate::base::{Clock, Error, ErrorKind, Result};
+use crate::centre::api::{digest, new_secret};
 use crate::centre::store::account::{AttemptKey, Credentials, NewSession};
 use crate::centre::store::query::fold;
 use crate::centre::store::{AccessEntry, AccountStore};
@@ -73,13 +72,13 @@ pub struct Accounts<S> {
 impl<S: AccountStore> Accounts<S> {
     /// Joins the parts.
     pub fn new(store: S, passwords: Passwords, clock: Arc<dyn Clock>) -> Self {
-        let salt = secret().unwrap_or_default().into();
+        let salt = new_secret().unwrap_or_default().into();
         Self { store, passwords, clock, salt }
     }
 
     /// Whether nobody has an account yet.
     pub async fn is_empty(&self) -> Result<bool> {
-        Ok(self.store.accounts().await?.is_empty())
+        Ok(!self.store.has_accounts().await?)
     }
 
     /// Logs somebody in. A name that nobody has takes as long as a wrong password.
@@ -115,7 +114,7 @@ impl<S: AccountStore> Accounts<S> {
 
     async fn open(&self, user: User, address: IpAddr, user_agent: String) -> Result<LoggedIn> {
         let now_ms = self.clock.now().wall_ms;
-        let token = secret()?;
+        let token = new_secret()?;
         let session = Session { id: short()?, user, expires_ms: now_ms + LIFE_MS };
         let entry = AccessEntry {
             at_ms: now_ms,
@@ -267,7 +266,7 @@ impl<S: AccountStore> Accounts<S> {
     /// # Errors
     /// `NotFound`.
     pub async fn link(&self, id: &str, kind: LinkKind, by: Option<&Session>) -> Result<(String, i64)> {
-        let token = secret()?;
+        let token = new_secret()?;
         let life = match kind {
             LinkKind::Setup => SETUP_MS,
             LinkKind::Login => LOGIN_MS,
@@ -310,22 +309,7 @@ fn network(address: IpAddr) -> String {
     }
 }
 
-fn digest(text: &str) -> String {
-    hex::encode(Sha256::digest(text.as_bytes()))
-}
-
-/// 256 bits as hex.
-fn secret() -> Result<String> {
-    random::<32>()
-}
-
 /// What names a session and opens nothing.
 fn short() -> Result<String> {
-    random::<6>()
-}
-
-fn random<const N: usize>() -> Result<String> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|e| Error::new(ErrorKind::Internal, format!("no random numbers: {e}")))?;
-    Ok(hex::encode(bytes))
+    new_secret().map(|secret| secret[..12].to_owned())
 }

@@ -48,6 +48,9 @@ pub trait AccountStore: Clone + Send + Sync + 'static {
     /// All accounts, by name.
     fn accounts(&self) -> impl Future<Output = Result<Vec<Account>>> + Send;
 
+    /// Whether there is any account; anybody may ask, so it costs nothing.
+    fn has_accounts(&self) -> impl Future<Output = Result<bool>> + Send;
+
     /// The account with this name, folded.
     fn credentials(&self, folded: String) -> impl Future<Output = Result<Option<Credentials>>> + Send;
 
@@ -131,6 +134,12 @@ pub trait AccountStore: Clone + Send + Sync + 'static {
 impl AccountStore for SqliteStore {
     async fn accounts(&self) -> Result<Vec<Account>> {
         self.handle.call(|db| accounts(&db.connection)).await
+    }
+
+    async fn has_accounts(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM user)";
+        let found = self.handle.call(move |db| one(&db.connection, sql, [], |r| column(r, 0))).await?;
+        Ok(found.unwrap_or(false))
     }
 
     async fn credentials(&self, folded: String) -> Result<Option<Credentials>> {

@@ -96,8 +96,7 @@ export const api = {
   site: () => get<Site>('site'),
 
   me: () => get<Me>('session'),
-  login: (name: string, password: string, totp?: string) =>
-    post<Me>('session', totp ? { name, password, totp } : { name, password }),
+  login: (name: string, password: string) => post<Me>('session', { name, password }),
   loginByLink: (token: string, password?: string) =>
     post<Me>('session/link', password === undefined ? { token } : { token, password }),
   logout: () => call<void>('DELETE', 'session'),

@@ -111,8 +111,6 @@ impl Api {
     }
 
     async fn tell_triage(&self, node: &str, id: &str) -> Result<()> {
-        // Whoever acted may have been made an account since.
-        self.learn_people().await?;
         let Some(summary) = self.events.summary(node.to_owned(), id.to_owned()).await? else { return Ok(()) };
         let audience = audience(&summary);
         let triage = self.triage_json(summary.triage, summary.snoozed);

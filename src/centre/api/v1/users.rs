@@ -126,6 +126,7 @@ pub(super) async fn edit(
     few(change.cameras.as_ref().and_then(Option::as_ref))?;
     let UserChange { display_name, role, cameras, disabled } = change;
     api.accounts.edit(&id, Change { display_name, role, cameras, disabled }, Some(&visitor.session)).await?;
+    api.learn_people().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
