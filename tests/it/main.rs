@@ -38,6 +38,7 @@ mod record_clock;
 mod record_faults;
 mod record_index;
 mod recordings;
+mod rehearsal;
 mod replay;
 mod rules;
 mod run;
