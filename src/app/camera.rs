@@ -5,9 +5,9 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 
-use crate::base::types::{CameraId, EventReport, Frame, Snapshot, Track};
+use crate::base::types::{CameraId, EventReport, Frame, NamedLine, Snapshot, Track, Zone};
 use crate::base::{Error, ErrorKind, Result, Stamp};
-use crate::config::{self, CamerasDocument, DetectConfig, KeyError, SnapshotConfig};
+use crate::config::{self, CamerasDocument, DetectConfig, KeyError, RuleConfig, SnapshotConfig};
 use crate::detect::manifest::Manifest;
 use crate::privacy::Masks;
 use crate::rules::{self, IdSource, RuleSet, Scene, Settings};
@@ -28,7 +28,14 @@ pub fn load_cameras(path: &Path, detect: &DetectConfig) -> Result<CamerasDocumen
 /// # Errors
 /// Names file, line, key and mend.
 pub fn load_cameras_for<L: AsRef<str>>(path: &Path, model_labels: &[L]) -> Result<CamerasDocument> {
-    config::load_cameras(path, &|rule, zones, lines| {
+    config::load_cameras(path, &rule_check(model_labels))
+}
+
+/// The rules' own half of the document's validation, for a model that knows `model_labels`.
+pub(crate) fn rule_check<L: AsRef<str>>(
+    model_labels: &[L],
+) -> impl Fn(&RuleConfig, &[Zone], &[NamedLine]) -> Result<(), KeyError> {
+    |rule, zones, lines| {
         rules::check(rule, zones, lines)?;
         let known = |label: &str| model_labels.iter().any(|l| l.as_ref() == label);
         match rule.labels.iter().find(|l| !known(l)) {
@@ -36,7 +43,7 @@ pub fn load_cameras_for<L: AsRef<str>>(path: &Path, model_labels: &[L]) -> Resul
             Some(label) => Err(KeyError::new("labels", format!("the model knows no `{label}`"))
                 .hint(format!("it knows {}", listed(model_labels)))),
         }
-    })
+    }
 }
 
 /// The first labels of a model; a detector of everyday things has eighty.

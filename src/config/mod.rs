@@ -12,6 +12,7 @@ mod rule;
 pub mod secret;
 pub mod site;
 mod trust;
+pub mod vendor;
 mod web;
 
 use std::ops::Range;

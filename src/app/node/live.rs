@@ -78,6 +78,11 @@ impl Live {
         self.0.document.send_replace(Some(Arc::new(document.clone())));
     }
 
+    /// The document in force.
+    pub(super) fn document(&self) -> watch::Receiver<Option<Arc<CamerasDocument>>> {
+        self.0.document.subscribe()
+    }
+
     /// Takes a worker's live message over; never waits.
     pub(super) fn take(&self, message: ToNode, blob: Bytes) {
         let mut arrived = self.0.arrived.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,9 +102,8 @@ impl Live {
     }
 
     /// Keeps the channel open, where `[node.link]` names a centre, until it is aborted.
-    pub(super) fn start(&self, node: &NodeConfig, clock: Arc<dyn Clock>) -> Option<JoinHandle<()>> {
+    pub(super) fn start(&self, node: &NodeConfig, desk: Desk, clock: Arc<dyn Clock>) -> Option<JoinHandle<()>> {
         let config = node.link.clone()?;
-        let desk = Desk { database: node.state_dir.join("node.db") };
         let keeper = Keeper { config, state_dir: node.state_dir.clone(), desk, live: self.clone(), clock };
         Some(tokio::spawn(keeper.run()))
     }

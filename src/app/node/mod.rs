@@ -15,6 +15,8 @@ mod places;
 mod process;
 mod quarantine;
 mod recordings;
+mod rehearse;
+mod scout;
 mod shelf;
 mod sink;
 mod system;
@@ -48,11 +50,14 @@ use crate::wire::topic::NodeTopics;
 use clips::Clips;
 use dump::Dump;
 use fleet::Fleet;
+use inquire::Desk;
 use link::Uplink;
 use live::Live;
 use orders::Orders;
 use process::WorkerProcess;
 use recordings::Recordings;
+use rehearse::Rehearsals;
+use scout::Scout;
 use shelf::Shelf;
 use sink::{Keepers, Sink};
 use system::{Moment, SystemEvents};
@@ -106,7 +111,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
-    let (desk, office) = publish::command::desk();
+    let (orders, office) = publish::command::desk();
     let mut publishing = tokio::spawn(publish::run(
         mqtt,
         publish_settings(&node, &origin, clock.as_ref()),
@@ -116,7 +121,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
             health,
             clock: clock.clone(),
             pulse: vitals.publisher,
-            desk,
+            desk: orders,
             shutdown: publish_stopped,
         },
     ));
@@ -130,9 +135,10 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let live = Live::new();
     live.apply(&document);
     let keepers = Keepers { recordings, clips, tracks: tracks.clone(), live: live.clone() };
+    let desk = desk(&site, &node, &program, &store, &clock, &origin.timezone, &live);
     let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
     let uplink = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
-    let linked = uplink.into_iter().chain(live.start(&node, clock.clone()));
+    let linked = uplink.into_iter().chain(live.start(&node, desk, clock.clone()));
     let readiness = readiness(sink.clone(), publish_health);
     let mut until = shutdown.clone();
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
@@ -292,6 +298,22 @@ fn publish_settings(node: &NodeConfig, origin: &Origin, clock: &dyn Clock) -> pu
         receipt_timeout: Duration::from_secs(node.receipt_timeout_seconds),
         jitter_seed: clock.now().mono.as_nanos() as u64,
     }
+}
+
+/// What the centre's questions are answered from.
+fn desk(
+    site: &WardwatchConfig,
+    node: &NodeConfig,
+    program: &Path,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    timezone: &TimeZone,
+    live: &Live,
+) -> Desk {
+    let (database, cameras) = (node.state_dir.join("node.db"), node.cameras.clone());
+    let rehearsals = Rehearsals::new(database.clone(), cameras, site.detect.clone(), timezone.clone(), clock.clone());
+    let scout = Scout::new(node, program.to_owned(), store.clone(), live.document());
+    Desk { database, scout, rehearsals }
 }
 
 fn fleet(
