@@ -6,7 +6,7 @@
 //! later. The score of a frame that was not kept is that of the point before it, so an object that was sure enough in one
 //! frame only may be missed. Tracks that stood in what a changed mask covers are still there, and what a removed mask
 //! covered is not: a rehearsal draws zones, lines and rules, not masks. On the street clip of the tests the same rules
-//! fire for the same objects, within half a second.
+//! fire for the same objects, a tenth of a second apart at most.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

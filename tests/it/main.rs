@@ -44,6 +44,7 @@ mod rules;
 mod run;
 mod scenes;
 mod schema;
+mod scout;
 mod store;
 mod store_clips;
 mod tidy;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -175,17 +176,15 @@ impl Scout {
             return vec![camera.clone()];
         }
         let addresses = resolved(&url).await;
-        let mut found = Vec::new();
-        for camera in cameras {
-            for of in streams(&camera).into_iter().flatten() {
-                let same = of.host().eq_ignore_ascii_case(url.host());
-                if same || !addresses.is_disjoint(&resolved(&of).await) {
-                    found.push(camera);
-                    break;
-                }
-            }
-        }
-        found
+        let is_there = async |of: StreamUrl| {
+            of.host().eq_ignore_ascii_case(url.host()) || !addresses.is_disjoint(&resolved(&of).await)
+        };
+        let there =
+            join_all(cameras.iter().map(async |camera| {
+                join_all(streams(camera).into_iter().flatten().map(is_there)).await.contains(&true)
+            }));
+        let there = there.await;
+        cameras.into_iter().zip(there).filter_map(|(camera, there)| there.then_some(camera)).collect()
     }
 
     /// Looks for cameras on the node's network.
@@ -197,10 +196,8 @@ impl Scout {
             |_| Error::new(ErrorKind::Unavailable, "the network is being searched already; try again in a moment");
         let _turn = self.0.looking.try_acquire().map_err(busy)?;
         let found = discovery::search(discovery::GROUP, discovery::PATIENCE).await?;
-        let mut known = Vec::new();
-        for camera in self.cameras() {
-            known.push((resolved(&camera.detect.url).await, camera.id));
-        }
+        let cameras = self.cameras();
+        let known = join_all(cameras.iter().map(async |c| (resolved(&c.detect.url).await, c.id.clone()))).await;
         let device = |d: discovery::Found| Device {
             known: known.iter().find(|(at, _)| at.contains(&d.address)).map(|(_, id)| id.clone()),
             address: d.address.to_string(),
@@ -212,17 +209,21 @@ impl Scout {
         Ok(Reply::Discovered { devices: found.into_iter().map(device).collect() })
     }
 
-    /// The recorded picture of `camera` nearest to `at_ms`, not after it.
+    /// The recorded picture of `camera` nearest to `at_ms`, not after it; an empty one when there is none, or it may not be
+    /// shown.
     ///
     /// # Errors
-    /// `NotFound` when there is none, or it may not be shown; `Exhausted` when too many wait.
+    /// `Exhausted` when too many wait, `Timeout`, and what the child says.
     pub(super) async fn still(&self, camera: CameraId, at_ms: i64, width: u32) -> Result<Reply> {
         let many = |_| Error::new(ErrorKind::Exhausted, "too many pictures are asked for; try again in a moment");
         let _place = self.0.pictures.try_acquire().map_err(many)?;
         let ended = |_| Error::new(ErrorKind::Internal, "no pictures are made any more");
         let _turn = self.0.picturing.acquire().await.map_err(ended)?;
         let late = |_| Error::new(ErrorKind::Timeout, "the picture takes too long");
-        timeout(STILL, self.picture(camera.clone(), at_ms, width)).await.map_err(late)?.map_err(|e| e.camera(&camera))
+        match timeout(STILL, self.picture(camera.clone(), at_ms, width)).await.map_err(late)? {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Reply::Still(Still { at_ms, jpeg: String::new() })),
+            other => other.map_err(|e| e.camera(&camera)),
+        }
     }
 
     async fn picture(&self, camera: CameraId, at_ms: i64, width: u32) -> Result<Reply> {

@@ -7,6 +7,7 @@ const WATCH: &[Role] = &[Role::DutyOfficer, Role::Commander];
 const SEARCH: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander, Role::Investigator];
 const FILM: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander];
 const COMMAND: &[Role] = &[Role::Commander];
+const EDIT: &[Role] = &[Role::Commander, Role::Technician];
 
 /// Who may use a route; none: without logging in.
 pub type Entry = (&'static str, &'static str, Option<&'static [Role]>);
@@ -37,6 +38,11 @@ pub const ROUTES: &[Entry] = &[
     ("get", "/cameras", Some(ANYBODY)),
     ("get", "/cameras/{node}/{camera}", Some(ANYBODY)),
     ("get", "/nodes", Some(&[Role::DutyOfficer, Role::Commander, Role::Technician, Role::Auditor])),
+    ("post", "/nodes/{node}/rehearsal", Some(EDIT)),
+    ("post", "/nodes/{node}/probe", Some(EDIT)),
+    ("post", "/nodes/{node}/discovery", Some(EDIT)),
+    ("get", "/vendors", Some(ANYBODY)),
+    ("get", "/cameras/{node}/{camera}/still", Some(FILM)),
     ("get", "/live/wall", Some(FILM)),
     ("get", "/live/camera", Some(FILM)),
     ("get", "/cameras/{node}/{camera}/picture", Some(FILM)),

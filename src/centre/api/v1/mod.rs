@@ -12,8 +12,10 @@ mod log;
 mod media;
 mod page;
 mod problem;
+mod scout;
 mod session;
 mod shape;
+mod still;
 mod stream;
 mod tell;
 mod triage;
@@ -225,10 +227,15 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
         .routes(routes!(cameras::nodes))
+        .routes(routes!(scout::rehearsal))
+        .routes(routes!(scout::probe))
+        .routes(routes!(scout::discovery))
+        .routes(routes!(scout::vendors))
         .routes(routes!(live::wall))
         .routes(routes!(live::camera))
         .routes(routes!(live::picture))
         .routes(routes!(live::recordings))
+        .routes(routes!(still::still))
         .routes(routes!(asks::clip))
         .routes(routes!(asks::hold))
         .routes(routes!(asks::release))
