@@ -67,7 +67,6 @@ export const en: Record<Key, string> = {
   'login.unreachable': 'The server cannot be reached. Trying again…',
   'login.code': '6-digit code from your phone',
   'login.code_hint': 'Open the authenticator app on your phone. Phone lost: ask the commander to take the code away.',
-  'login.code_wrong': 'Wrong code, or used already. Wait for the next one.',
   'login.other': 'Log in under another name',
 
   'link.hello': 'Hello {name}. Choose a password for the account “{user}”.',
@@ -210,8 +209,8 @@ export const en: Record<Key, string> = {
   'period.night': 'Night of {day}',
   'period.custom': 'Choose a range',
 
-  'field.datetime': 'day/month/year hour:minute',
-  'field.date': 'day/month/year',
+  'field.datetime': 'dd/mm/yyyy hh:mm',
+  'field.date': 'dd/mm/yyyy',
   'field.bad': 'Not in the form 24/11/2026 18:05',
 
   'event.title': 'Event',
@@ -522,6 +521,7 @@ export const en: Record<Key, string> = {
   'log.object': 'Object',
   'log.reason': 'Reason, case',
   'log.none': 'No rows.',
+  'log.thumbnails': 'thumbnails of {n} events',
   'log.nobody': '(not logged in)',
   'log.machine': '(at the centre’s machine)',
 
@@ -554,8 +554,10 @@ export const en: Record<Key, string> = {
 
   'playback.title': 'Playback',
   'playback.day': 'Day',
-  'playback.previous': 'Previous day',
-  'playback.next': 'Next day',
+  'playback.previous': 'Earlier',
+  'playback.next': 'Later',
+  'playback.sight': 'Hours in sight',
+  'playback.hours': '{n} h',
   'playback.choose': 'Choose cameras',
   'playback.timeline': 'Timeline of {camera}',
   'playback.gap': 'Nothing: {why}',
@@ -587,6 +589,8 @@ export const en: Record<Key, string> = {
   'error.timeout': 'The server did not answer in time',
   'error.unauthorized': 'The session is over. Log in again.',
   'error.wrong-login': 'Wrong name or password',
+  'error.wrong-code': 'Wrong code, or used already. Wait for the next one.',
+  'error.totp-needed': 'A code from your phone is needed',
   'error.locked': 'Too many attempts. Wait {seconds} s.',
   'error.forbidden': 'Not allowed',
   'error.not-found': 'Not found',

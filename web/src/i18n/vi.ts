@@ -65,7 +65,6 @@ export const vi = {
   'login.unreachable': 'Không tới được máy chủ. Đang thử lại…',
   'login.code': 'Mã 6 chữ số từ điện thoại',
   'login.code_hint': 'Mở ứng dụng xác thực trên điện thoại. Mất điện thoại: xin chỉ huy gỡ mã.',
-  'login.code_wrong': 'Mã không đúng, hoặc đã dùng rồi. Đợi mã kế tiếp.',
   'login.other': 'Đăng nhập bằng tên khác',
 
   'link.hello': 'Xin chào {name}. Chọn mật khẩu cho tài khoản “{user}”.',
@@ -208,8 +207,8 @@ export const vi = {
   'period.night': 'Đêm {day}',
   'period.custom': 'Chọn khoảng',
 
-  'field.datetime': 'ngày/tháng/năm giờ:phút',
-  'field.date': 'ngày/tháng/năm',
+  'field.datetime': 'dd/mm/yyyy hh:mm',
+  'field.date': 'dd/mm/yyyy',
   'field.bad': 'Không đúng dạng 24/11/2026 18:05',
 
   'event.title': 'Sự kiện',
@@ -520,6 +519,7 @@ export const vi = {
   'log.object': 'Đối tượng',
   'log.reason': 'Lý do, vụ việc',
   'log.none': 'Không có dòng nào.',
+  'log.thumbnails': 'ảnh nhỏ của {n} sự kiện',
   'log.nobody': '(không đăng nhập)',
   'log.machine': '(tại máy trung tâm)',
 
@@ -552,8 +552,10 @@ export const vi = {
 
   'playback.title': 'Xem lại',
   'playback.day': 'Ngày',
-  'playback.previous': 'Ngày trước',
-  'playback.next': 'Ngày sau',
+  'playback.previous': 'Lùi lại',
+  'playback.next': 'Tới sau',
+  'playback.sight': 'Bao nhiêu giờ trên màn hình',
+  'playback.hours': '{n} giờ',
   'playback.choose': 'Chọn camera',
   'playback.timeline': 'Dòng thời gian của {camera}',
   'playback.gap': 'Không có: {why}',
@@ -585,6 +587,8 @@ export const vi = {
   'error.timeout': 'Máy chủ không trả lời kịp',
   'error.unauthorized': 'Phiên đã hết. Hãy đăng nhập lại.',
   'error.wrong-login': 'Sai tên hoặc mật khẩu',
+  'error.wrong-code': 'Mã không đúng, hoặc đã dùng rồi. Đợi mã kế tiếp.',
+  'error.totp-needed': 'Cần mã từ điện thoại',
   'error.locked': 'Thử sai quá nhiều lần. Đợi {seconds} giây.',
   'error.forbidden': 'Không được phép',
   'error.not-found': 'Không tìm thấy',

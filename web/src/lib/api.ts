@@ -114,10 +114,8 @@ export const api = {
   site: () => get<Site>('site'),
 
   me: () => get<Me>('session'),
-  login: (name: string, password: string, totp?: string) =>
-    post<Me>('session', totp === undefined ? { name, password } : { name, password, totp }),
-  loginByLink: (token: string, password?: string) =>
-    post<Me>('session/link', password === undefined ? { token } : { token, password }),
+  login: (name: string, password: string, code?: string) => post<Me>('session', { name, password, code }),
+  loginByLink: (token: string, password?: string, code?: string) => post<Me>('session/link', { token, password, code }),
   logout: () => call<void>('DELETE', 'session'),
   changePassword: (old: string, fresh: string) => call<void>('PUT', 'session/password', { old, new: fresh }),
   sessions: () => get<{ items: SessionItem[] }>('me/sessions').then(list),
@@ -151,7 +149,7 @@ export const api = {
     post<{ command: string }>(`${cameraPath(node, camera)}/clips`, body),
   hold: (node: string, camera: string, body: { from_ms: number; to_ms: number; reason: string; case?: string }) =>
     post<{ command: string }>(`${cameraPath(node, camera)}/holds`, body),
-  holds: () => get<{ items: Hold[] }>('holds', { active: true }).then(list),
+  holds: () => get<{ items: Hold[] }>('holds', { active: true, limit: 500 }).then(list),
   release: (id: string, reason: string) => call<{ command: string }>('DELETE', `holds/${part(id)}`, { reason }),
   command: (id: string) => get<Command>(`commands/${part(id)}`),
 
@@ -166,7 +164,7 @@ export const api = {
   changeUser: (id: string, body: Partial<Pick<User, 'display_name' | 'role' | 'cameras' | 'disabled'>>) =>
     call<User>('PATCH', `users/${part(id)}`, body),
   endUserSessions: (id: string) => call<void>('DELETE', `users/${part(id)}/sessions`),
-  removeUserTotp: (id: string) => call<User>('PATCH', `users/${part(id)}`, { totp: false }),
+  removeUserTotp: (id: string) => call<void>('DELETE', `users/${part(id)}/totp`),
   userLink: (id: string) => post<{ link_token: string; link_expires_ms: number }>(`users/${part(id)}/link`, {}),
 
   map: () => get<MapGround>('map'),

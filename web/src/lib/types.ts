@@ -24,7 +24,9 @@ export interface Site {
 }
 
 export interface Me {
-  user: { id: string; name: string; display_name: string; role: Role; totp?: boolean };
+  user: { id: string; name: string; display_name: string; role: Role };
+  /** A code is asked for at login. */
+  totp: boolean;
   may: Action[];
   cameras: CameraKey[] | null;
   expires_ms: number;
@@ -214,18 +216,22 @@ export interface Hold {
   node: string;
   camera: string;
   from_ms: number;
+  camera_name: string;
   to_ms: number;
-  reason: string;
-  case: string | null;
-  by: Person | null;
+  /** The login name of whoever asked. */
+  who: string;
+  why: string;
   since_ms: number;
   state: HoldState;
+  /** It may be released. */
+  active: boolean;
 }
 
 export interface SessionItem {
   id: string;
   created_ms: number;
   last_seen_ms: number;
+  expires_ms: number;
   address: string | null;
   user_agent: string | null;
   current: boolean;
@@ -235,7 +241,7 @@ export interface TotpBegun {
   secret: string;
   uri: string;
   /** An SVG of the address, where the centre makes one. */
-  qr?: string | null;
+  qr_svg?: string | null;
 }
 
 /** What the map lies on, if anything: a plan between two corners (south-west, north-east), or tiles. */
@@ -297,8 +303,7 @@ export interface User {
   last_login_ms: number | null;
   /** A password was set. */
   ready?: boolean;
-  /** A code is asked for at login. */
-  totp?: boolean;
+  totp: boolean;
 }
 
 export interface LogItem {
