@@ -548,9 +548,8 @@ export const en: Record<Key, string> = {
   'action.session.open': 'Logged in',
   'action.session.close': 'Logged out',
   'action.password.change': 'Changed the password',
-  'action.session.view': 'Saw own sessions',
-  'action.session.end': 'Ended a session',
-  'action.totp.change': 'Changed two-step login',
+  'action.totp.on': 'Turned two-step login on',
+  'action.totp.off': 'Turned two-step login off',
 
   'playback.title': 'Playback',
   'playback.day': 'Day',

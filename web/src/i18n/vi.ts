@@ -546,9 +546,8 @@ export const vi = {
   'action.session.open': 'Đăng nhập',
   'action.session.close': 'Đăng xuất',
   'action.password.change': 'Đổi mật khẩu',
-  'action.session.view': 'Xem phiên đăng nhập',
-  'action.session.end': 'Kết thúc phiên',
-  'action.totp.change': 'Đổi xác thực hai bước',
+  'action.totp.on': 'Bật xác thực hai bước',
+  'action.totp.off': 'Tắt xác thực hai bước',
 
   'playback.title': 'Xem lại',
   'playback.day': 'Ngày',
