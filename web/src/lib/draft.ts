@@ -135,10 +135,8 @@ export function renameShape(camera: CameraTable, { kind, at }: ShapeRef, name: s
   if (kind === 'mask') return camera;
   const old = camera[kind]?.[at]?.name;
   const list = (camera[kind] ?? []).map((s, i) => (i === at ? { ...s, name } : s));
-  // Of two zones with one name (while it is being typed) nobody knows which a rule means.
-  const clear = old !== undefined && !(camera[kind] ?? []).some((s, i) => i !== at && s.name === old);
   const rule = camera.rule?.map((r) => {
-    if (!clear) return r;
+    if (old === undefined) return r;
     if (kind === 'line') return r.line === old ? { ...r, line: name } : r;
     return r.zones?.includes(old) ? { ...r, zones: r.zones.map((z) => (z === old ? name : z)) } : r;
   });

@@ -228,12 +228,12 @@ export class Editor {
     if (this.selected) this.#points(moveAll(this.selected.points, dx, dy), tag);
   }
 
-  insert(edge: number, p: readonly [number, number]): void {
+  insert(edge: number, p: readonly [number, number], tag: string | null = null): void {
     const shape = this.selected;
     if (!shape || shape.kind === 'line') return;
     const points = insertCorner(shape.points, edge, p);
     if (points.length === shape.points.length) return;
-    this.#points(points, null);
+    this.#points(points, tag);
     this.corner = edge + 1;
   }
 
