@@ -1,5 +1,6 @@
 // End-to-end tests against the real server: WARDWATCH_URL is the page's address,
-// WARDWATCH_LINK a one-time login link (`<page>/#/link/<token>`), CHROMIUM a browser.
+// WARDWATCH_LINK a one-time login link (`<page>/#/link/<token>`), CHROMIUM a browser. WARDWATCH_COMMANDER_LINK is one of
+// a commander: without it, what only a commander may do is skipped.
 import { defineConfig } from '@playwright/test';
 
 export default defineConfig({
@@ -20,7 +21,7 @@ export default defineConfig({
     },
   },
   projects: [
-    { name: 'login', testMatch: 'login.setup.ts' },
+    { name: 'login', testMatch: '*.setup.ts' },
     { name: 'page', testMatch: '*.spec.ts', dependencies: ['login'], use: { storageState: 'node_modules/.e2e-session.json' } },
     // Ends the session, so it comes last.
     { name: 'logout', testMatch: 'logout.last.ts', dependencies: ['page'], use: { storageState: 'node_modules/.e2e-session.json' } },
