@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use crate::base::types::{CameraId, StreamRole};
 use crate::base::{Error, ErrorKind, Result, telemetry};
 use crate::wire::channel::{
-    Ask, Emergency, Ending, Head, MAX_FPS, MAX_WIDTH, Recordings, Refusal, Tell, Watch, WatchKind, WatchState,
+    Ask, Emergency, Ending, Head, MAX_FPS, MAX_WIDTH, Refusal, Tell, Watch, WatchKind, WatchState,
 };
+use crate::wire::inquiry::{Inquiry, MAX_RANGE_MS, Recordings, Reply};
 
 /// How often watches are renewed.
 pub const RENEW: Duration = Duration::from_secs(3);
@@ -92,7 +93,7 @@ struct State {
     pictures: HashMap<u64, Wall>,
     walls: HashMap<Key, u64>,
     streams: HashMap<u64, Stream>,
-    questions: HashMap<u64, (String, oneshot::Sender<Result<Recordings>>)>,
+    questions: HashMap<u64, (String, oneshot::Sender<Result<Reply>>)>,
 }
 
 struct Seat {
@@ -200,31 +201,42 @@ impl Hub {
         LiveStream { hub: self.clone(), number, pieces, end }
     }
 
-    /// What the node has of a camera's recordings.
+    /// Asks a node, which answers within `within`.
     ///
     /// # Errors
-    /// `Unavailable` when the node is not there, `Timeout` when it does not answer, `Invalid` for a range that it would not
-    /// take.
-    pub async fn recordings(&self, node: &str, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Recordings> {
-        if from_ms < 0 || to_ms < from_ms || to_ms - from_ms > crate::wire::channel::MAX_RANGE_MS {
-            return Err(Error::new(ErrorKind::Invalid, "recordings are asked of 31 days at most"));
-        }
+    /// `Unavailable` when the node is not there or says why it cannot answer, `Timeout` when it does not answer.
+    pub async fn inquire(&self, node: &str, about: Inquiry, within: Duration) -> Result<Reply> {
         let (sender, answer) = oneshot::channel();
         let question = {
             let mut state = self.lock();
             let question = state.number();
-            if !state.ask(node, Ask::Recordings { question, camera: camera.clone(), from_ms, to_ms }) {
+            if !state.ask(node, Ask::Inquire { question, about }) {
                 return Err(away());
             }
             state.questions.insert(question, (node.to_owned(), sender));
             question
         };
-        let answered = timeout(ANSWER, answer).await;
+        let answered = timeout(within, answer).await;
         self.lock().questions.remove(&question);
         match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(away()),
             Err(_) => Err(Error::new(ErrorKind::Timeout, "the node does not answer")),
+        }
+    }
+
+    /// What the node has of a camera's recordings.
+    ///
+    /// # Errors
+    /// As [`Self::inquire`], and `Invalid` for a range that the node would not take.
+    pub async fn recordings(&self, node: &str, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Recordings> {
+        if from_ms < 0 || to_ms < from_ms || to_ms - from_ms > MAX_RANGE_MS {
+            return Err(Error::new(ErrorKind::Invalid, "recordings are asked of 31 days at most"));
+        }
+        let about = Inquiry::Recordings { camera: camera.clone(), from_ms, to_ms };
+        match self.inquire(node, about, ANSWER).await? {
+            Reply::Recordings(recordings) => Ok(recordings),
+            _ => Err(Reply::unasked()),
         }
     }
 
@@ -271,7 +283,7 @@ impl Hub {
         let mut state = self.lock();
         match tell {
             Tell::State { watch, state: said } => state.stands(node, watch, said),
-            Tell::Recordings { question, answer } => state.answer(node, question, Ok(answer)),
+            Tell::Answer { question, reply } => state.answer(node, question, Ok(reply)),
             Tell::Failed { question, reason } => {
                 let reason: String = reason.chars().take(200).collect();
                 state.answer(node, question, Err(Error::new(ErrorKind::Unavailable, reason)));
@@ -360,7 +372,7 @@ impl State {
         }
     }
 
-    fn answer(&mut self, node: &str, question: u64, answer: Result<Recordings>) {
+    fn answer(&mut self, node: &str, question: u64, answer: Result<Reply>) {
         if self.questions.get(&question).is_some_and(|(of, _)| of == node)
             && let Some((_, waiting)) = self.questions.remove(&question)
         {

@@ -1,14 +1,15 @@
 //! What node and centre say to each other over the channel, a WebSocket that the node opens: the description of its
-//! cameras, live pictures and streams, questions about recordings. Text messages are JSON; a binary message is a
+//! cameras, live pictures and streams, questions ([`super::inquiry`]). Text messages are JSON; a binary message is a
 //! `u32` (big endian) length, a JSON head of that length, and the bytes it speaks of.
 //!
 //! Either side is a stranger to the other: everything is bounded and checked here. No address, user or password of a
-//! camera has a place in any of these types.
+//! camera has a place in any of these types but the questions about the document.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::inquiry::{Inquiry, Reply};
 use crate::base::geometry::{Point, Polygon};
 use crate::base::types::{CameraId, Severity, StreamRole, is_name};
 use crate::base::{Error, ErrorKind, Result};
@@ -36,14 +37,10 @@ pub const MAX_WIDTH: u32 = 640;
 pub const MAX_STREAMS: usize = 4;
 /// An emergency lasts no longer.
 pub const MAX_EMERGENCY_MS: i64 = 12 * 3600 * 1000;
-/// Recordings are asked of no longer a time.
-pub const MAX_RANGE_MS: i64 = 31 * 24 * 3600 * 1000;
-/// Segments, and gaps, in one answer.
-pub const MAX_SPANS: usize = 20_000;
 /// Cameras that one node may describe.
-const MAX_CAMERAS: usize = 1024;
+pub(super) const MAX_CAMERAS: usize = 1024;
 /// Letters of a reason, a name, an area.
-const MAX_WORDS: usize = 400;
+pub(super) const MAX_WORDS: usize = 400;
 
 /// What the centre wants of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,8 +50,8 @@ pub enum Ask {
     Watch(Watch),
     /// Nobody watches any more.
     Unwatch { watch: u64 },
-    /// What there is of a camera's recordings.
-    Recordings { question: u64, camera: CameraId, from_ms: i64, to_ms: i64 },
+    /// A question that is to be answered.
+    Inquire { question: u64, about: Inquiry },
 }
 
 /// Somebody looks at a camera.
@@ -117,12 +114,8 @@ pub enum Tell {
         #[serde(flatten)]
         state: WatchState,
     },
-    /// The answer to [`Ask::Recordings`].
-    Recordings {
-        question: u64,
-        #[serde(flatten)]
-        answer: Recordings,
-    },
+    /// The answer to [`Ask::Inquire`].
+    Answer { question: u64, reply: Reply },
     /// There is no answer to a question.
     Failed { question: u64, reason: String },
 }
@@ -193,31 +186,6 @@ impl Ending {
             Self::Failed => "failed",
         }
     }
-}
-
-/// What a node has of a camera's recordings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recordings {
-    pub segments: Vec<Span>,
-    pub gaps: Vec<GapSpan>,
-    /// There is more than fits into an answer: ask for a shorter time.
-    #[serde(default)]
-    pub cut: bool,
-}
-
-/// UTC milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    pub from_ms: i64,
-    pub to_ms: i64,
-}
-
-/// A time of which nothing was recorded, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GapSpan {
-    pub from_ms: i64,
-    pub to_ms: i64,
-    pub reason: String,
 }
 
 /// A camera as a centre shows it. Nothing here says how it is reached.
@@ -330,11 +298,7 @@ impl Tell {
                     Err(bad("description of cameras"))
                 }
             }
-            Self::Recordings { answer, .. } => {
-                let fits = answer.segments.len() <= MAX_SPANS && answer.gaps.len() <= MAX_SPANS;
-                let words = answer.gaps.iter().all(|g| g.reason.len() <= MAX_WORDS);
-                if fits && words { Ok(()) } else { Err(bad("list of recordings")) }
-            }
+            Self::Answer { reply, .. } => reply.check(),
             Self::State { .. } | Self::Failed { .. } => Ok(()),
         }
     }
@@ -370,11 +334,7 @@ impl Ask {
             Self::Watch(Watch { kind: WatchKind::Jpeg { fps, width }, .. }) if !fps.is_finite() || *width == 0 => {
                 Err(bad("rate or width"))
             }
-            Self::Recordings { from_ms, to_ms, .. }
-                if *from_ms < 0 || to_ms < from_ms || to_ms - from_ms > MAX_RANGE_MS =>
-            {
-                Err(bad("range of recordings"))
-            }
+            Self::Inquire { about, .. } => about.check(),
             _ => Ok(()),
         }
     }
@@ -401,7 +361,7 @@ impl Head {
     }
 }
 
-fn bad(what: &str) -> Error {
+pub(super) fn bad(what: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("a message of the channel has an impossible {what}"))
 }
 
@@ -534,14 +494,6 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let range = |from_ms, to_ms| {
-            let camera = "a".parse().expect("valid");
-            read_ask(&write_ask(&Ask::Recordings { question: 1, camera, from_ms, to_ms }).expect("fits"))
-        };
-        assert!(range(0, MAX_RANGE_MS).is_ok());
-        for (from, to) in [(5, 4), (-1, 4), (0, MAX_RANGE_MS + 1), (i64::MIN, i64::MAX)] {
-            assert!(range(from, to).is_err(), "{from} {to}");
-        }
         for text in ["", "{}", "[]", "{\"type\":\"watch\",\"watch\":1,\"camera\":\"../x\",\"kind\":\"fmp4\"}"] {
             assert!(read_ask(text).is_err(), "{text}");
         }

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod command;
 pub mod control;
 pub mod event;
+pub mod inquiry;
 pub mod ipc;
 pub mod link;
 pub mod receipt;

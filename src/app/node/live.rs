@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::{counter, gauge};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 
+use super::inquire::Desk;
 use crate::base::telemetry as names;
 use crate::base::types::CameraId;
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp};
@@ -20,11 +21,10 @@ use crate::link::channel::{self, Heard, Listener, Say, Speaker};
 use crate::link::identity;
 use crate::link::watches::{LiveWants, Outcome, Watches};
 use crate::publish::backoff::Backoff;
-use crate::store::reader::Reader;
 use crate::wire::channel::{
-    Ask, Ending, GapSpan, Head, MAX_SPANS, PING_SECONDS, Recordings, SILENCE_SECONDS, Span, Tell, WatchState, read_ask,
-    write_binary, write_tell,
+    Ask, Ending, Head, PING_SECONDS, SILENCE_SECONDS, Tell, WatchState, read_ask, write_binary, write_tell,
 };
+use crate::wire::inquiry::Reply;
 use crate::wire::ipc::{LivePart, ToNode};
 
 /// How often it is looked what has ended.
@@ -35,6 +35,8 @@ const TELL: Duration = Duration::from_secs(60);
 const TEXTS: usize = 1024;
 /// Pieces of one stream that may wait: some seconds.
 const PIECES: usize = 32;
+/// Questions that are being answered at a time.
+const QUESTIONS: usize = 16;
 
 /// Where workers' live messages go, and the document; cloneable.
 #[derive(Clone)]
@@ -97,9 +99,8 @@ impl Live {
     /// Keeps the channel open, where `[node.link]` names a centre, until it is aborted.
     pub(super) fn start(&self, node: &NodeConfig, clock: Arc<dyn Clock>) -> Option<JoinHandle<()>> {
         let config = node.link.clone()?;
-        let database = node.state_dir.join("node.db");
-        let keeper =
-            Keeper { config, state_dir: node.state_dir.clone(), database, live: self.clone(), clock: clock.clone() };
+        let desk = Desk { database: node.state_dir.join("node.db") };
+        let keeper = Keeper { config, state_dir: node.state_dir.clone(), desk, live: self.clone(), clock };
         Some(tokio::spawn(keeper.run()))
     }
 
@@ -125,8 +126,7 @@ struct Keeper {
     config: NodeLinkConfig,
     /// Where the identity is.
     state_dir: PathBuf,
-    /// Where the index of recordings is.
-    database: PathBuf,
+    desk: Desk,
     live: Live,
     clock: Arc<dyn Clock>,
 }
@@ -205,6 +205,7 @@ impl Keeper {
         document.mark_changed();
         let mut look = interval(LOOK);
         let mut heard = self.clock.now();
+        let mut questions = JoinSet::new();
         loop {
             let outcomes = tokio::select! {
                 // The document first: what it says is asked for at once.
@@ -226,10 +227,17 @@ impl Keeper {
                     }
                     talk.watches().tick(now)
                 }
+                Some(answered) = questions.join_next() => {
+                    // One that was broken off was answered by nobody; the centre's patience ends by itself.
+                    if let Ok(tell) = answered {
+                        talk.tell(&tell)?;
+                    }
+                    continue;
+                }
                 message = listener.next() => {
                     heard = self.clock.now();
                     match message? {
-                        Heard::Text(text) => self.obey(talk, read_ask(&text)?, heard).await?,
+                        Heard::Text(text) => self.obey(talk, &mut questions, read_ask(&text)?, heard)?,
                         Heard::Alive => continue,
                     }
                 }
@@ -238,25 +246,21 @@ impl Keeper {
         }
     }
 
-    async fn obey(&self, talk: &Talk, ask: Ask, now: Stamp) -> Result<Vec<Outcome>> {
+    fn obey(&self, talk: &Talk, questions: &mut JoinSet<Tell>, ask: Ask, now: Stamp) -> Result<Vec<Outcome>> {
         match ask {
-            Ask::Watch(watch) => Ok(talk.watches().ask(watch, now)),
+            Ask::Watch(watch) => return Ok(talk.watches().ask(watch, now)),
             Ask::Unwatch { watch } => {
                 talk.watches().end(watch);
-                Ok(Vec::new())
             }
-            Ask::Recordings { question, camera, from_ms, to_ms } => {
-                let database = self.database.clone();
-                let read = move || recordings(&database, &camera, from_ms, to_ms);
-                let tell = match tokio::task::spawn_blocking(read).await {
-                    Ok(Ok(answer)) => Tell::Recordings { question, answer },
-                    Ok(Err(e)) => Tell::Failed { question, reason: e.message().to_owned() },
-                    Err(e) => Tell::Failed { question, reason: e.to_string() },
-                };
-                talk.tell(&tell)?;
-                Ok(Vec::new())
+            Ask::Inquire { question, .. } if questions.len() >= QUESTIONS => {
+                talk.tell(&Tell::Failed { question, reason: "the node has too many questions already".to_owned() })?;
+            }
+            Ask::Inquire { question, about } => {
+                let answering = self.desk.clone().answer(about);
+                questions.spawn(async move { told(question, answering.await) });
             }
         }
+        Ok(Vec::new())
     }
 
     /// Tells the centre and the log what became of watches, and the workers what is still wanted.
@@ -352,18 +356,14 @@ impl Keeper {
     }
 }
 
-/// What the node has of `camera`, read beside the store's thread.
-fn recordings(database: &std::path::Path, camera: &CameraId, from_ms: i64, to_ms: i64) -> Result<Recordings> {
-    let reader = Reader::open(database)?;
-    let (segments, gaps) = (reader.segments(camera, from_ms, to_ms)?, reader.gaps(camera, from_ms, to_ms)?);
-    let cut = segments.len() > MAX_SPANS || gaps.len() > MAX_SPANS;
-    // What is still going on reaches to the end of what was asked.
-    let end = |end_ms: Option<i64>| end_ms.unwrap_or(to_ms).min(to_ms);
-    let span = |start_ms: i64, end_ms| Span { from_ms: start_ms.max(from_ms), to_ms: end(end_ms) };
-    let segments = segments.iter().take(MAX_SPANS).map(|s| span(s.start_ms, s.end_ms)).collect();
-    let gap = |g: &crate::base::types::Gap| {
-        let Span { from_ms, to_ms } = span(g.start_ms, g.end_ms);
-        GapSpan { from_ms, to_ms, reason: g.reason.as_str().to_owned() }
+fn told(question: u64, answer: Result<Reply>) -> Tell {
+    let tell = match answer {
+        Ok(reply) => Tell::Answer { question, reply },
+        Err(e) => Tell::Failed { question, reason: e.message().to_owned() },
     };
-    Ok(Recordings { segments, gaps: gaps.iter().take(MAX_SPANS).map(gap).collect(), cut })
+    // An answer that may not be said must not end the channel.
+    match write_tell(&tell) {
+        Ok(_) => tell,
+        Err(e) => Tell::Failed { question, reason: e.message().to_owned() },
+    }
 }

@@ -7,6 +7,7 @@ pub mod clips;
 mod control;
 mod dump;
 mod fleet;
+mod inquire;
 mod link;
 mod live;
 mod orders;

@@ -26,7 +26,8 @@ use super::{Api, Shared};
 use crate::base::types::CameraId;
 use crate::centre::account::can::{Action, Object};
 use crate::centre::live::{Frames, LiveState, LiveStream, Piece, View};
-use crate::wire::channel::{Emergency, Recordings};
+use crate::wire::channel::Emergency;
+use crate::wire::inquiry::Recordings;
 
 /// Cameras on one wall.
 const WALL: usize = 64;
