@@ -52,3 +52,4 @@ mod track;
 mod tracks;
 mod triage;
 mod watchdog;
+mod webhook;
