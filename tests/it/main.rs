@@ -20,6 +20,7 @@ mod config;
 mod demo;
 mod detect;
 mod docs;
+mod document;
 mod edit;
 mod event;
 mod event_clips;
