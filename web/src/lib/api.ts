@@ -1,8 +1,8 @@
 // The one place that speaks HTTP with the centre. Views call these functions and show an ApiError.
 
 import type {
-  Camera, Command, Counts, Emergency, EventDetail, EventSummary, LogItem, Me, Nodes, Page, Recordings,
-  Device, Probed, Rehearsed, Report, Role, Site, Snooze, Triage, User, Verdict, CameraKey,
+  Camera, CameraKey, Command, Counts, Device, Emergency, EventDetail, EventSummary, Hold, LogItem, MapGround, Me, Nodes, Page,
+  Probed, Recordings, Rehearsed, Report, Role, SessionItem, Site, Snooze, TotpBegun, Triage, User, Verdict,
 } from './types';
 import type { CamerasDocument, CameraTable, Edit } from './draft';
 import type { Vendor } from './csv';
@@ -92,6 +92,24 @@ async function call<T>(method: string, path: string, body?: unknown, how: How = 
   return (text ? JSON.parse(text) : undefined) as T;
 }
 
+/** A picture that may not be there, with the moment it really shows. */
+export async function fetchStill(address: string, signal: AbortSignal): Promise<{ blob: Blob; at_ms: number | null }> {
+  let response: Response;
+  try {
+    response = await fetch(address, { credentials: 'same-origin', signal });
+  } catch (cause) {
+    if (signal.aborted) throw cause;
+    throw new ApiError('network', 0);
+  }
+  if (!response.ok) {
+    const error = problem(response.status, await response.json().catch(() => null));
+    if (error.code === 'unauthorized') onUnauthorized();
+    throw error;
+  }
+  const at = Number(response.headers.get('wardwatch-at-ms'));
+  return { blob: await response.blob(), at_ms: at > 0 ? at : null };
+}
+
 /** Ends with whichever ends first. (`AbortSignal.any` is not in all browsers that we want.) */
 function either(...signals: AbortSignal[]): AbortSignal {
   const both = new AbortController();
@@ -112,11 +130,15 @@ export const api = {
   site: () => get<Site>('site'),
 
   me: () => get<Me>('session'),
-  login: (name: string, password: string) => post<Me>('session', { name, password }),
-  loginByLink: (token: string, password?: string) =>
-    post<Me>('session/link', password === undefined ? { token } : { token, password }),
+  login: (name: string, password: string, code?: string) => post<Me>('session', { name, password, code }),
+  loginByLink: (token: string, password?: string, code?: string) => post<Me>('session/link', { token, password, code }),
   logout: () => call<void>('DELETE', 'session'),
   changePassword: (old: string, fresh: string) => call<void>('PUT', 'session/password', { old, new: fresh }),
+  sessions: () => get<{ items: SessionItem[] }>('me/sessions').then(list),
+  endSession: (id: string) => call<void>('DELETE', `me/sessions/${part(id)}`),
+  beginTotp: () => post<TotpBegun>('me/totp', {}),
+  confirmTotp: (code: string) => call<void>('PUT', 'me/totp', { code }),
+  removeTotp: (password: string) => call<void>('DELETE', 'me/totp', { password }),
 
   events: (query: Query) => get<Page<EventSummary>>('events', query),
   counts: (query: Query) => get<Counts>('events/counts', query),
@@ -143,6 +165,8 @@ export const api = {
     post<{ command: string }>(`${cameraPath(node, camera)}/clips`, body),
   hold: (node: string, camera: string, body: { from_ms: number; to_ms: number; reason: string; case?: string }) =>
     post<{ command: string }>(`${cameraPath(node, camera)}/holds`, body),
+  holds: () => get<{ items: Hold[] }>('holds', { active: true, limit: 500 }).then(list),
+  release: (id: string, reason: string) => call<{ command: string }>('DELETE', `holds/${part(id)}`, { reason }),
   command: (id: string) => get<Command>(`commands/${part(id)}`),
 
   // Asked of the node itself, which may be slow: it opens cameras and goes through a day of tracks.
@@ -168,7 +192,11 @@ export const api = {
     post<{ user: User; link_token: string; link_expires_ms: number }>('users', body),
   changeUser: (id: string, body: Partial<Pick<User, 'display_name' | 'role' | 'cameras' | 'disabled'>>) =>
     call<User>('PATCH', `users/${part(id)}`, body),
+  endUserSessions: (id: string) => call<void>('DELETE', `users/${part(id)}/sessions`),
+  removeUserTotp: (id: string) => call<void>('DELETE', `users/${part(id)}/totp`),
   userLink: (id: string) => post<{ link_token: string; link_expires_ms: number }>(`users/${part(id)}/link`, {}),
+
+  map: () => get<MapGround>('map'),
 
   log: (query: Query) => get<Page<LogItem>>('log', query),
 
@@ -181,6 +209,11 @@ export const api = {
   commandClipUrl: (command: string) => url(`commands/${part(command)}/clip`),
   pictureUrl: (node: string, camera: string, stamp: number) =>
     url(`${cameraPath(node, camera)}/picture`, { t: stamp }),
+  stillUrl: (node: string, camera: string, at_ms: number, width: number) =>
+    url(`${cameraPath(node, camera)}/still`, { at_ms, width }),
+  planUrl: () => url('map/plan'),
+  // Leaflet fills the braces in.
+  tilesUrl: () => `${url('map/tiles')}/{z}/{x}/{y}`,
   csvUrl: (query: Query) => url('events.csv', query),
   wallUrl: (cameras: string[], fps: number) => socketUrl('live/wall', { camera: cameras, fps }),
   liveUrl: (camera: string) => socketUrl('live/camera', { camera }),

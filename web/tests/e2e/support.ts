@@ -19,23 +19,27 @@ export function linkAddress(name = 'WARDWATCH_LINK'): string {
   return link.includes('#') ? link : at(`link/${link}`);
 }
 
-/** The test whose page may neither break its own policy, nor throw, nor leave its origin. */
+/** A page may neither break its own policy, nor throw, nor leave its origin. */
 export const test = base.extend({
   page: async ({ page }, use) => {
     const wrong: string[] = [];
-    const origin = new URL(home()).origin;
-    page.on('pageerror', (error) => wrong.push(`thrown: ${error.message}`));
-    page.on('console', (message) => {
-      if (/content security policy|refused to/i.test(message.text())) wrong.push(message.text());
-    });
-    page.on('request', (request) => {
-      const url = new URL(request.url());
-      if (/^(http|ws)s?:$/.test(url.protocol) && url.host !== new URL(origin).host) wrong.push(`left the origin: ${request.url()}`);
-    });
+    watched(page, home(), wrong);
     await use(page);
     expect(wrong).toEqual([]);
   },
 });
+
+export function watched(page: Page, address: string, wrong: string[]): void {
+  const { host } = new URL(address);
+  page.on('pageerror', (error) => wrong.push(`thrown: ${error.message}`));
+  page.on('console', (message) => {
+    if (/content security policy|refused to/i.test(message.text())) wrong.push(message.text());
+  });
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (/^(http|ws)s?:$/.test(url.protocol) && url.host !== host) wrong.push(`left the origin: ${request.url()}`);
+  });
+}
 
 export { expect };
 
