@@ -540,6 +540,7 @@ export const en: Record<Key, string> = {
   'edit_wrong.sharing': 'One of listed, on_request, events_only, scheduled_live.',
   'edit_wrong.vendor': 'Not a known make: use the column url.',
   'edit_wrong.host': 'Not the address of a host.',
+  'edit_wrong.account': 'With this make the address has the password in it.',
   'edit_wrong.address': 'Either url, or vendor and host.',
 
   'edit.rehearsal': 'The last 24 hours, tried',
@@ -646,6 +647,9 @@ export const en: Record<Key, string> = {
   'edit.password': 'The camera’s password',
   'edit.password_set': 'set; leave empty to keep it',
   'edit.password_unset': 'not set',
+  'edit.password_gone': 'will be removed',
+  'edit.forget_password': 'Remove the password',
+  'edit.account_first': 'The address of this make has the password in it: first type user and password of the sub-stream below.',
   'edit.password_hint': 'Written only, never read back; it stays on the node.',
   'edit.password_lost': 'Address or user changed: type the password again.',
   'edit.transport': 'Transport',

@@ -538,6 +538,7 @@ export const vi = {
   'edit_wrong.sharing': 'Phải là listed, on_request, events_only hoặc scheduled_live.',
   'edit_wrong.vendor': 'Không biết hãng này: dùng cột url.',
   'edit_wrong.host': 'Không phải địa chỉ máy.',
+  'edit_wrong.account': 'Hãng này cần mật khẩu trong địa chỉ.',
   'edit_wrong.address': 'Cần url, hoặc vendor và host.',
 
   'edit.rehearsal': 'Thử với 24 giờ qua',
@@ -644,6 +645,9 @@ export const vi = {
   'edit.password': 'Mật khẩu camera',
   'edit.password_set': 'đã đặt, để trống là giữ nguyên',
   'edit.password_unset': 'chưa đặt',
+  'edit.password_gone': 'sẽ bỏ mật khẩu',
+  'edit.forget_password': 'Bỏ mật khẩu đã đặt',
+  'edit.account_first': 'Địa chỉ của hãng này có cả mật khẩu: nhập tài khoản và mật khẩu của luồng phụ bên dưới trước.',
   'edit.password_hint': 'Chỉ ghi, không đọc lại được; nằm lại ở nút.',
   'edit.password_lost': 'Địa chỉ hoặc tài khoản đã đổi: nhập lại mật khẩu.',
   'edit.transport': 'Cách truyền',

@@ -2,8 +2,8 @@
 
 import { api, ApiError } from './api';
 import {
-  addRule, addShape, complaints, edits, put, rebase, removeRule, removeShape, renameShape, same, setPoints, setRule,
-  setRuleKind, setStream, shapes, withoutPasswords, outgoing,
+  addRule, addShape, complaints, edits, forgetPassword, put, rebase, removeRule, removeShape, renameShape, same, setPoints, setRule,
+  setRuleKind, setStream, shapes, rehearsable, withoutPasswords,
   type CamerasDocument, type CameraTable, type Complaint, type Draft, type Shape, type ShapeKind, type ShapeRef, type StreamName,
 } from './draft';
 import { insertCorner, moveAll, moveCorner, removeCorner } from './geometry';
@@ -163,6 +163,7 @@ export class Editor {
     this.#camera(put(this.camera, 'recording', Object.keys(recording).length > 0 ? recording : undefined), `recording.${key}`);
   }
   setStream(which: StreamName, key: string, value: unknown): void { this.#camera(setStream(this.camera, which, key, value), `${which}.${key}`); }
+  forgetPassword(which: StreamName): void { this.#camera(forgetPassword(this.camera, which)); }
   dropRecord(): void { this.#camera(put(this.camera, 'record', undefined)); }
   setSchedules(schedules: Draft['schedules'], tag: string | null = null): void { this.#change({ ...this.draft, schedules }, tag); }
 
@@ -272,8 +273,10 @@ export class Editor {
     const kept = this.trial;
     if (kept.state !== 'ready') this.trial = { state: 'asking' };
     try {
-      const result = await api.rehearse(this.node, { camera: outgoing(withoutPasswords(camera)) }, signal);
-      if (!signal.aborted) this.trial = { state: 'ready', result };
+      const result = await api.rehearse(this.node, { camera: rehearsable(camera) }, signal);
+      // The newest first: what somebody remembers.
+      const firings = [...result.firings].sort((a, b) => b.at_ms - a.at_ms);
+      if (!signal.aborted) this.trial = { state: 'ready', result: { ...result, firings } };
     } catch (error) {
       if (!signal.aborted) this.trial = { state: 'refused', error };
     }
