@@ -45,6 +45,12 @@ export class Editor {
   before = $state.raw<Draft>({ camera: { id: '', detect: {} }, schedules: [] });
   #steps = $state.raw<Steps<Draft>>(begin({ camera: { id: '', detect: {} }, schedules: [] }));
 
+  readonly draft = $derived(this.#steps.now);
+  readonly camera = $derived(this.#steps.now.camera);
+  readonly shapes = $derived<Shape[]>(shapes(this.camera));
+  readonly complaints = $derived<Complaint[]>(complaints(this.draft));
+  readonly dirty = $derived(this.document !== null && !same(this.before, this.draft));
+
   chosen = $state.raw<ShapeRef | null>(null);
   corner = $state<number | null>(null);
   /** What is being drawn, and its corners so far. */
@@ -71,13 +77,8 @@ export class Editor {
     this.#park = `${user} ${node}/${id}`;
   }
 
-  get draft(): Draft { return this.#steps.now; }
-  get camera(): CameraTable { return this.#steps.now.camera; }
-  get shapes(): Shape[] { return shapes(this.camera); }
-  get dirty(): boolean { return this.document !== null && !same(this.before, this.draft); }
   get canUndo(): boolean { return this.#steps.past.length > 0; }
   get canRedo(): boolean { return this.#steps.future.length > 0; }
-  get complaints(): Complaint[] { return complaints(this.draft); }
 
   get selected(): Shape | null {
     const ref = this.chosen;
