@@ -1,6 +1,6 @@
 // A list of cameras from a spreadsheet: comma or semicolon, quotes, the byte order mark that Excel writes.
 
-import { hostOf, SHARINGS, vendorUrl, type CameraTable, type StreamTable } from './draft';
+import { hostOf, SHARINGS, vendorUrl, wantsAccount, type CameraTable, type StreamTable } from './draft';
 import { NAME, suggestName } from './identify';
 
 export const MOST_ROWS = 60;
@@ -121,7 +121,9 @@ function streams(value: (column: Column) => string, vendors: readonly Vendor[], 
     wrong('vendor', 'vendor');
     return { detect: { ...login } };
   }
-  return { detect: { url: vendorUrl(vendor.sub, host), ...login }, record: { url: vendorUrl(vendor.main, host), ...login } };
+  if (wantsAccount(vendor.sub) && !login.password) wrong('password', 'account');
+  const at = (template: string): StreamTable => ({ url: vendorUrl(template, host, login.user, login.password), ...login });
+  return { detect: at(vendor.sub), record: at(vendor.main) };
 }
 
 /** Spreadsheets here write 21,0193. */

@@ -205,10 +205,16 @@ export function setStream(camera: CameraTable, which: StreamName, key: string, v
   return { ...camera, [which]: stream };
 }
 
-/** The node keeps a password only for the same host, port and user. */
+/** Empty is said, not left out: there is to be no password any more. */
+export function forgetPassword(camera: CameraTable, which: StreamName): CameraTable {
+  return { ...camera, [which]: { ...camera[which], password: '' } };
+}
+
+/** The node keeps a password only for the same host, port and user, and no less protected on its way. */
 export function keepsPassword(old: StreamTable | undefined, now: StreamTable): boolean {
   if (!old?.password_set || now.password !== undefined) return false;
   if ((old.user ?? '') !== (now.user ?? '')) return false;
+  if (old.url?.startsWith('rtsps:') && now.url?.startsWith('rtsp:')) return false;
   return now.url === undefined || hostOf(now.url) === (old.url === undefined ? (old.host ?? null) : hostOf(old.url));
 }
 
@@ -219,26 +225,37 @@ export function hostOf(url: string): string | null {
   return /:\d+$/.test(host) ? host : `${host}:${m[1]!.toLowerCase() === 'rtsps' ? 322 : 554}`;
 }
 
-/** A vendor's address for a host, which may say another port. */
-export function vendorUrl(template: string, host: string): string {
-  return /:\d+$/.test(host) ? template.replace(/\{host\}(:\d+)?/, host) : template.replace('{host}', host);
+/** A vendor's address for a host, which may say another port. Some makers want the account in it. */
+export function vendorUrl(template: string, host: string, user = '', password = ''): string {
+  const at = /:\d+$/.test(host) ? template.replace(/\{host\}(:\d+)?/, () => host) : template.replace('{host}', () => host);
+  return at.replaceAll('{user}', () => encodeURIComponent(user)).replaceAll('{password}', () => encodeURIComponent(password));
 }
+
+/** Whether its address has the account in it: without one there is no address. */
+export const wantsAccount = (template: string) => template.includes('{password}');
 
 // --- Out and in ---
 
-function outgoingStream(stream: StreamTable): StreamTable {
+function outgoingStream(stream: StreamTable, before: StreamTable | undefined): StreamTable {
   const { password_set: _set, host: _host, url_withheld: _withheld, ...out } = stream;
-  return out;
+  // A user that is not said is the one that was.
+  return before?.user && stream.user === undefined ? { ...out, user: '' } : out;
 }
 
 /** A camera as it is sent: what the node only tells us is left out. */
-export function outgoing(camera: CameraTable): CameraTable {
-  const out = { ...camera, detect: outgoingStream(camera.detect) };
-  if (camera.record) out.record = outgoingStream(camera.record);
+export function outgoing(camera: CameraTable, before?: CameraTable): CameraTable {
+  const out = { ...camera, detect: outgoingStream(camera.detect, before?.detect) };
+  if (camera.record) out.record = outgoingStream(camera.record, before?.record);
   return out;
 }
 
-/** For a rehearsal, and to be put aside: no password goes along. */
+/** For a rehearsal: where its pictures come from does not matter there. */
+export function rehearsable(camera: CameraTable): CameraTable {
+  const { record: _record, recording: _recording, ...rest } = camera;
+  return { ...rest, detect: camera.detect.fps === undefined ? {} : { fps: camera.detect.fps } };
+}
+
+/** To be put aside: no password goes along. */
 export function withoutPasswords(camera: CameraTable): CameraTable {
   const bare = (stream: StreamTable) => put(stream, 'password', undefined);
   return { ...camera, detect: bare(camera.detect), ...(camera.record ? { record: bare(camera.record) } : {}) };
@@ -257,7 +274,7 @@ export function edits(before: Draft, now: Draft): Edit[] {
   for (const schedule of now.schedules) {
     if (!same(before.schedules.find((s) => s.name === schedule.name), schedule)) list.push({ edit: 'put_schedule', schedule });
   }
-  if (!same(before.camera, now.camera)) list.push({ edit: 'put', camera: outgoing(now.camera) });
+  if (!same(before.camera, now.camera)) list.push({ edit: 'put', camera: outgoing(now.camera, before.camera) });
   for (const { name } of before.schedules) {
     if (!now.schedules.some((s) => s.name === name)) list.push({ edit: 'remove_schedule', name });
   }

@@ -2,8 +2,8 @@
 
 import { api, ApiError } from './api';
 import {
-  addRule, addShape, complaints, edits, put, rebase, removeRule, removeShape, renameShape, same, setPoints, setRule,
-  setRuleKind, setStream, shapes, withoutPasswords, outgoing,
+  addRule, addShape, complaints, edits, forgetPassword, put, rebase, removeRule, removeShape, renameShape, same, setPoints, setRule,
+  setRuleKind, setStream, shapes, rehearsable, withoutPasswords,
   type CamerasDocument, type CameraTable, type Complaint, type Draft, type Shape, type ShapeKind, type ShapeRef, type StreamName,
 } from './draft';
 import { insertCorner, moveAll, moveCorner, removeCorner } from './geometry';
@@ -45,6 +45,12 @@ export class Editor {
   before = $state.raw<Draft>({ camera: { id: '', detect: {} }, schedules: [] });
   #steps = $state.raw<Steps<Draft>>(begin({ camera: { id: '', detect: {} }, schedules: [] }));
 
+  readonly draft = $derived(this.#steps.now);
+  readonly camera = $derived(this.#steps.now.camera);
+  readonly shapes = $derived<Shape[]>(shapes(this.camera));
+  readonly complaints = $derived<Complaint[]>(complaints(this.draft));
+  readonly dirty = $derived(this.document !== null && !same(this.before, this.draft));
+
   chosen = $state.raw<ShapeRef | null>(null);
   corner = $state<number | null>(null);
   /** What is being drawn, and its corners so far. */
@@ -71,13 +77,8 @@ export class Editor {
     this.#park = `${user} ${node}/${id}`;
   }
 
-  get draft(): Draft { return this.#steps.now; }
-  get camera(): CameraTable { return this.#steps.now.camera; }
-  get shapes(): Shape[] { return shapes(this.camera); }
-  get dirty(): boolean { return this.document !== null && !same(this.before, this.draft); }
   get canUndo(): boolean { return this.#steps.past.length > 0; }
   get canRedo(): boolean { return this.#steps.future.length > 0; }
-  get complaints(): Complaint[] { return complaints(this.draft); }
 
   get selected(): Shape | null {
     const ref = this.chosen;
@@ -163,6 +164,7 @@ export class Editor {
     this.#camera(put(this.camera, 'recording', Object.keys(recording).length > 0 ? recording : undefined), `recording.${key}`);
   }
   setStream(which: StreamName, key: string, value: unknown): void { this.#camera(setStream(this.camera, which, key, value), `${which}.${key}`); }
+  forgetPassword(which: StreamName): void { this.#camera(forgetPassword(this.camera, which)); }
   dropRecord(): void { this.#camera(put(this.camera, 'record', undefined)); }
   setSchedules(schedules: Draft['schedules'], tag: string | null = null): void { this.#change({ ...this.draft, schedules }, tag); }
 
@@ -272,8 +274,10 @@ export class Editor {
     const kept = this.trial;
     if (kept.state !== 'ready') this.trial = { state: 'asking' };
     try {
-      const result = await api.rehearse(this.node, { camera: outgoing(withoutPasswords(camera)) }, signal);
-      if (!signal.aborted) this.trial = { state: 'ready', result };
+      const result = await api.rehearse(this.node, { camera: rehearsable(camera) }, signal);
+      // The newest first: what somebody remembers.
+      const firings = [...result.firings].sort((a, b) => b.at_ms - a.at_ms);
+      if (!signal.aborted) this.trial = { state: 'ready', result: { ...result, firings } };
     } catch (error) {
       if (!signal.aborted) this.trial = { state: 'refused', error };
     }

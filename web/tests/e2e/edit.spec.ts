@@ -16,7 +16,7 @@ async function street(page: Page): Promise<{ node: string; camera: string }> {
   return found;
 }
 
-const document = async (page: Page, node: string) => (await get(page, `nodes/${node}/document`)).body;
+const inForce = async (page: Page, node: string) => (await get(page, `nodes/${node}/document`)).body;
 
 /** Presses places of the picture, as fractions of it. */
 async function press(page: Page, ...places: [number, number][]): Promise<void> {
@@ -35,7 +35,7 @@ test('draws a zone that then fires', async ({ page }) => {
   await open(page, `cameras/${node}/${camera}`);
   await page.locator('[data-test=edit]').click();
   await expect(page.locator('[data-test=stage]')).toBeVisible();
-  const before = (await document(page, node)).revision;
+  const before = (await inForce(page, node)).revision;
 
   await page.locator('[data-draw=zone]').click();
   await press(page, [0.02, 0.25], [0.98, 0.25], [0.98, 0.98], [0.02, 0.98]);
@@ -55,7 +55,7 @@ test('draws a zone that then fires', async ({ page }) => {
 
   await page.locator('[data-test=save]').click();
   await expect(page.locator('[data-test=said]')).toContainText(String(before + 1));
-  const { revision, cameras } = await document(page, node);
+  const { revision, cameras } = await inForce(page, node);
   expect(revision).toBe(before + 1);
   const saved = cameras.find((c: any) => c.id === camera);
   expect(saved.rule.find((r: any) => r.name === RULE)).toMatchObject({ kind: 'intrusion', zones: [ZONE] });
@@ -70,7 +70,7 @@ test('draws a zone that then fires', async ({ page }) => {
 test('a wrong edit is refused at its field, and changes nothing', async ({ page }) => {
   const { node, camera } = await street(page);
   await edit(page, node, camera);
-  const before = (await document(page, node)).revision;
+  const before = (await inForce(page, node)).revision;
   await page.locator('#tab-rules').click();
   const rule = page.locator(`details[data-rule=${RULE}]`);
   if (!(await rule.evaluate((d: HTMLDetailsElement) => d.open))) await rule.locator('summary').first().click();
@@ -82,7 +82,7 @@ test('a wrong edit is refused at its field, and changes nothing', async ({ page 
   await expect(field).toHaveAttribute('aria-invalid', 'true');
   await expect(field).toBeFocused();
   await expectAccessible(page, 'a refused edit');
-  expect((await document(page, node)).revision).toBe(before);
+  expect((await inForce(page, node)).revision).toBe(before);
 
   // Not saved: the page asks before it is left.
   await page.locator('nav a[href="#/cameras"]').first().click();
@@ -117,9 +117,33 @@ test('a shape is made and moved by keys alone', async ({ page }) => {
   await expect(page.locator('[data-test=save]')).toBeDisabled();
 });
 
+test('a finger carries a corner, and the page stays where it is', async ({ browser }) => {
+  const context = await browser.newContext({ storageState: COMMANDER, viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  const page = await context.newPage();
+  const { node, camera } = await street(page);
+  await edit(page, node, camera);
+  await page.locator('[data-draw=zone]').tap();
+  await expect(page.locator('.sheet')).toBeFocused();
+  const box = (await page.locator('[data-test=stage]').boundingBox())!;
+  for (const [x, y] of [[0.2, 0.2], [0.6, 0.2], [0.6, 0.5]] as const) await page.touchscreen.tap(box.x + x * box.width, box.y + y * box.height);
+  await page.locator('[data-test=finish]').tap();
+  const corner = page.locator('[data-corner="2"]');
+  const from = (await corner.boundingBox())!;
+  const [x, y] = [from.x + from.width / 2, from.y + from.height / 2];
+  const scrolled = () => page.evaluate(() => document.querySelector('.body')!.scrollTop);
+  const before = await scrolled();
+  const touch = await context.newCDPSession(page);
+  await touch.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: [{ x, y }] });
+  for (const by of [10, 20, 30, 40]) await touch.send('Input.dispatchTouchEvent', { type: 'touchMove', touchPoints: [{ x: x + by, y: y + by }] });
+  await touch.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+  await expect.poll(async () => Math.round((await corner.boundingBox())!.x - from.x)).toBe(40);
+  expect(await scrolled()).toBe(before);
+  await context.close();
+});
+
 test('more to be seen needs the owner’s agreement', async ({ page }) => {
   const { node } = await street(page);
-  const { cameras } = await document(page, node);
+  const { cameras } = await inForce(page, node);
   const private_ = cameras.find((c: any) => (c.sharing ?? 'events_only') === 'events_only');
   test.skip(!private_, 'no camera here could be shared further');
   await edit(page, node, private_.id);
@@ -140,7 +164,7 @@ test('more to be seen needs the owner’s agreement', async ({ page }) => {
 
 test('passwords never come to the page', async ({ page }) => {
   const { node } = await street(page);
-  const { cameras } = await document(page, node);
+  const { cameras } = await inForce(page, node);
   expect(JSON.stringify(cameras)).not.toContain('"password":');
   const kept = cameras.find((c: any) => c.detect.password_set);
   test.skip(!kept, 'no camera here has a password');
@@ -153,7 +177,7 @@ test('passwords never come to the page', async ({ page }) => {
 
 test('a camera is added by address, and removed again', async ({ page }) => {
   const { node } = await street(page);
-  const url = (await document(page, node)).cameras.map((c: any) => c.detect.url).find((u: unknown) => typeof u === 'string');
+  const url = (await inForce(page, node)).cameras.map((c: any) => c.detect.url).find((u: unknown) => typeof u === 'string');
   test.skip(!url, 'no address is told here');
   await open(page, `cameras/add?node=${node}`);
   await page.locator('[data-way=url]').click();
@@ -173,7 +197,7 @@ test('a camera is added by address, and removed again', async ({ page }) => {
   await dialog.locator('input').fill('camera-thu');
   await dialog.locator('button.primary').click();
   await expect(page).toHaveURL(/#\/cameras$/);
-  expect((await document(page, node)).cameras.some((c: any) => c.id === 'camera-thu')).toBe(false);
+  expect((await inForce(page, node)).cameras.some((c: any) => c.id === 'camera-thu')).toBe(false);
 });
 
 test('a list is looked at before anything is sent', async ({ page }) => {
@@ -224,7 +248,7 @@ test('a technician edits, and sees no picture', async ({ page, browser }) => {
   await other.locator('[data-field=area]').fill('Tổ 9');
   await other.locator('[data-test=save]').click();
   await expect(other.locator('[data-test=said]')).not.toBeEmpty();
-  expect((await document(page, node)).cameras.find((c: any) => c.id === camera).area).toBe('Tổ 9');
+  expect((await inForce(page, node)).cameras.find((c: any) => c.id === camera).area).toBe('Tổ 9');
   await expectAccessible(other, 'a technician’s editor');
   await other.context().close();
 });

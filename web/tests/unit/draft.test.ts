@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
-  about, addRule, addShape, complaints, edits, hostOf, keepsPassword, outgoing, overnight, put, rebase, removeShape, renameShape,
+  about, addRule, addShape, complaints, edits, forgetPassword, hostOf, keepsPassword, outgoing, overnight, put, rebase, rehearsable, removeShape, renameShape,
   setPoints, setRule, setRuleKind, setStream, shapes, vendorUrl, withoutPasswords, type CameraTable, type Draft,
 } from '../../src/lib/draft';
 import { suggestName } from '../../src/lib/identify';
@@ -50,6 +50,9 @@ describe('from the document to the page and back', () => {
     const typed = setStream(setStream(camera, 'detect', 'password', 'hunter2'), 'record', 'password', 'hunter2');
     expect(JSON.stringify(outgoing(typed))).toContain('hunter2');
     expect(JSON.stringify(withoutPasswords(typed))).not.toContain('hunter2');
+    const inAddress = setStream(typed, 'detect', 'url', 'rtsp://10.0.0.9/user=a&password=hunter2');
+    expect(JSON.stringify(rehearsable(inAddress))).not.toContain('hunter2');
+    expect(rehearsable(inAddress)).toMatchObject({ detect: { fps: 5 }, zone: camera.zone, rule: camera.rule });
   });
 });
 
@@ -66,6 +69,7 @@ describe('a password stays', () => {
     expect(keepsPassword(old, { user: 'viewer', url: 'rtsp://10.0.0.9:8554/main' })).toBe(false);
     expect(keepsPassword(old, { ...old, user: 'admin' })).toBe(false);
     expect(keepsPassword({ password_set: false }, {})).toBe(false);
+    expect(keepsPassword({ password_set: true, url: 'rtsps://h:322/a' }, { url: 'rtsp://h:322/a' })).toBe(false);
   });
 
   test('hosts are told apart without what stands before an @', () => {
@@ -79,6 +83,20 @@ describe('a password stays', () => {
     expect(vendorUrl('rtsp://{host}:554/a', '10.0.0.1')).toBe('rtsp://10.0.0.1:554/a');
     expect(vendorUrl('rtsp://{host}:554/a', '10.0.0.1:8554')).toBe('rtsp://10.0.0.1:8554/a');
     expect(vendorUrl('rtsp://{host}/a', '10.0.0.1:8554')).toBe('rtsp://10.0.0.1:8554/a');
+  });
+
+  test('a vendor’s address takes an account, whatever letters it has', () => {
+    expect(vendorUrl('rtsp://{host}/user={user}&password={password}', 'h', 'an', '$&/@{host}')).toBe('rtsp://h/user=an&password=%24%26%2F%40%7Bhost%7D');
+  });
+
+  test('and goes, when that is said', () => {
+    const none = forgetPassword(camera, 'detect');
+    expect(keepsPassword(old, none.detect)).toBe(false);
+    expect(outgoing(none).detect.password).toBe('');
+    // So does a user: one that is not said is the one that was.
+    const nobody = setStream(camera, 'detect', 'user', '');
+    expect(outgoing(nobody, camera).detect.user).toBe('');
+    expect(outgoing(camera, camera).detect.user).toBe('viewer');
   });
 });
 
