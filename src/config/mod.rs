@@ -13,6 +13,7 @@ pub mod secret;
 pub mod site;
 mod trust;
 mod web;
+mod webhook;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,8 @@ pub use site::{
     WardwatchConfig, load_site,
 };
 pub use trust::{tls_believing_nobody, tls_client};
-pub use web::WebConfig;
+pub use web::{MapConfig, PlanConfig, TilesConfig, WebConfig};
+pub use webhook::{WebhookConfig, What};
 
 /// The text of a configuration file with what is needed to point into it.
 pub(crate) struct Document {

@@ -51,3 +51,4 @@ mod track;
 mod tracks;
 mod triage;
 mod watchdog;
+mod webhook;

@@ -1,9 +1,11 @@
 // The one place that speaks HTTP with the centre. Views call these functions and show an ApiError.
 
 import type {
-  Camera, CameraKey, Command, Counts, Emergency, EventDetail, EventSummary, Hold, LogItem, MapGround, Me, Nodes, Page,
-  Recordings, Report, Role, SessionItem, Site, Snooze, TotpBegun, Triage, User, Verdict,
+  Camera, CameraKey, Command, Counts, Device, Emergency, EventDetail, EventSummary, Hold, LogItem, MapGround, Me, Nodes, Page,
+  Probed, Recordings, Rehearsed, Report, Role, SessionItem, Site, Snooze, TotpBegun, Triage, User, Verdict,
 } from './types';
+import type { CamerasDocument, CameraTable, Edit } from './draft';
+import type { Vendor } from './csv';
 import type { TriageAction } from './triage';
 
 export class ApiError extends Error {
@@ -62,16 +64,20 @@ export function whenUnauthorized(handler: () => void): void {
   onUnauthorized = handler;
 }
 
-async function call<T>(method: string, path: string, body?: unknown, query?: Query): Promise<T> {
+interface How { query?: Query; timeout_ms?: number; signal?: AbortSignal; headers?: Record<string, string> }
+
+async function call<T>(method: string, path: string, body?: unknown, how: How = {}): Promise<T> {
   let response: Response;
-  const init: RequestInit = { method, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const timeout = AbortSignal.timeout(how.timeout_ms ?? TIMEOUT_MS);
+  const init: RequestInit = { method, credentials: 'same-origin', signal: how.signal ? either(how.signal, timeout) : timeout };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
-    init.headers = { 'content-type': 'application/json' };
+    init.headers = { 'content-type': 'application/json', ...how.headers };
   }
   try {
-    response = await fetch(url(path, query), init);
+    response = await fetch(url(path, how.query), init);
   } catch (cause) {
+    if (how.signal?.aborted) throw new ApiError('aborted', 0);
     throw new ApiError(cause instanceof DOMException && cause.name === 'TimeoutError' ? 'timeout' : 'network', 0);
   }
   if (!response.ok) {
@@ -104,8 +110,18 @@ export async function fetchStill(address: string, signal: AbortSignal): Promise<
   return { blob: await response.blob(), at_ms: at > 0 ? at : null };
 }
 
-const get = <T>(path: string, query?: Query) => call<T>('GET', path, undefined, query);
-const post = <T>(path: string, body: unknown) => call<T>('POST', path, body);
+/** Ends with whichever ends first. (`AbortSignal.any` is not in all browsers that we want.) */
+function either(...signals: AbortSignal[]): AbortSignal {
+  const both = new AbortController();
+  for (const signal of signals) {
+    if (signal.aborted) both.abort(signal.reason);
+    signal.addEventListener('abort', () => both.abort(signal.reason), { once: true, signal: both.signal });
+  }
+  return both.signal;
+}
+
+const get = <T>(path: string, query?: Query) => call<T>('GET', path, undefined, query ? { query } : {});
+const post = <T>(path: string, body: unknown, how: How = {}) => call<T>('POST', path, body, how);
 
 const eventPath = (node: string, id: string) => `events/${part(node)}/${part(id)}`;
 const cameraPath = (node: string, camera: string) => `cameras/${part(node)}/${part(camera)}`;
@@ -152,6 +168,19 @@ export const api = {
   holds: () => get<{ items: Hold[] }>('holds', { active: true, limit: 500 }).then(list),
   release: (id: string, reason: string) => call<{ command: string }>('DELETE', `holds/${part(id)}`, { reason }),
   command: (id: string) => get<Command>(`commands/${part(id)}`),
+
+  // Asked of the node itself, which may be slow: it opens cameras and goes through a day of tracks.
+  document: (node: string) => get<CamerasDocument>(`nodes/${part(node)}/document`),
+  changeDocument: (node: string, revision: number, body: { edits: Edit[]; reason?: string; check?: boolean }) =>
+    call<{ revision: number; checked: boolean }>('PATCH', `nodes/${part(node)}/document`, body, {
+      headers: { 'if-match': `"${revision}"` }, timeout_ms: 60_000,
+    }),
+  rehearse: (node: string, body: { camera: CameraTable; from_ms?: number; to_ms?: number }, signal: AbortSignal) =>
+    post<Rehearsed>(`nodes/${part(node)}/rehearsal`, body, { signal, timeout_ms: 60_000 }),
+  probe: (node: string, body: { url: string; user?: string; password?: string; transport?: string; tls_pin?: string } | { camera: string; stream: 'detect' | 'record' }) =>
+    post<Probed>(`nodes/${part(node)}/probe`, body, { timeout_ms: 35_000 }),
+  discover: (node: string) => post<{ devices: Device[] }>(`nodes/${part(node)}/discovery`, {}).then((answer) => answer.devices),
+  vendors: () => get<{ items: Vendor[] }>('vendors').then(list),
 
   emergencies: () => get<Emergency[] | { items: Emergency[] }>('emergencies').then(list),
   declareEmergency: (body: { cameras: CameraKey[] | null; reason: string; until_ms: number }) =>

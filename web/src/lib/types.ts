@@ -317,3 +317,32 @@ export interface LogItem {
   reason: string | null;
   case: string | null;
 }
+
+export interface Rehearsed {
+  from_ms: number;
+  to_ms: number;
+  /** Before is null of a new rule, after of one that is gone. */
+  rules: { rule: string; before: number | null; after: number | null }[];
+  firings: {
+    rule: string; kind: string; severity: Severity; track: number | null; label: string | null; at_ms: number; end_ms: number | null;
+  }[];
+  tracks: { label: string; from_ms: number; to_ms: number; path: Point[]; fired: string[] }[];
+  tracks_total: number;
+  cut: boolean;
+}
+
+export type Probed =
+  | {
+      ok: true; codec: string; width: number; height: number; fps: number | null; keyframe_seconds?: number | null;
+      kbit_s?: number | null; camera?: string | null; jpeg?: string | null;
+    }
+  | { ok: false; detail?: string | null; hint?: string | null };
+
+export interface Device {
+  address: string;
+  name?: string | null;
+  hardware?: string | null;
+  vendor?: string | null;
+  known?: string | null;
+  xaddrs: string[];
+}

@@ -8,12 +8,14 @@ function given(name: string): string {
 }
 
 export const SESSION = 'node_modules/.e2e-session.json';
+export const COMMANDER = 'node_modules/.e2e-commander.json';
+export const hasCommander = () => Boolean(process.env['WARDWATCH_COMMANDER_LINK']);
 const home = () => given('WARDWATCH_URL').replace(/\/?(#.*)?$/, '/');
 export const at = (hash: string) => `${home()}#/${hash}`;
 
 /** The link as the server prints it, or only its token. */
-export function linkAddress(): string {
-  const link = given('WARDWATCH_LINK');
+export function linkAddress(name = 'WARDWATCH_LINK'): string {
+  const link = given(name);
   return link.includes('#') ? link : at(`link/${link}`);
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { gridStep, health, metres } from '../../src/lib/camera';
-import { catchUp, parseFrame, parseText } from '../../src/lib/live';
+import { catchUp, pace, parseFrame, parseText } from '../../src/lib/live';
 import { bar, joined, momentAt, selection } from '../../src/lib/timeline';
 import type { Camera } from '../../src/lib/types';
 
@@ -68,4 +68,12 @@ describe('the timeline', () => {
     expect(selection(10_000, 90_000, 60_000)).toEqual({ from_ms: 10_000, to_ms: 70_000 });
     expect(selection(90_000, 10_000, 60_000)).toEqual({ from_ms: 30_000, to_ms: 90_000 });
   });
+});
+
+test('what lags plays a little faster until it is close to now, and no further', () => {
+  expect(pace(1.8, 0.5, 1)).toBe(1.1);
+  expect(pace(0.9, 0.5, 1.1)).toBe(1.1);
+  expect(pace(0.4, 0.5, 1.1)).toBe(1);
+  expect(pace(0.9, 0.5, 1)).toBe(1);
+  expect(pace(1.5, 1.1, 1)).toBe(1);
 });
