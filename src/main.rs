@@ -514,6 +514,8 @@ enum UserCommand {
     },
     /// Prints a new one-time link that sets an account's password
     Link { name: String },
+    /// Takes an account's second factor away: its user lost the phone
+    NoTotp { name: String },
 }
 
 const ROLES: &str = "owner, duty_officer, commander, investigator, technician or auditor";
@@ -532,6 +534,7 @@ impl UserCommand {
             Self::Enable { name } => What::Enable { name },
             Self::Role { name, role } => What::Role { name, role },
             Self::Link { name } => What::Link { name },
+            Self::NoTotp { name } => What::NoTotp { name },
         }
     }
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
-use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
+use image::{ExtendedColorType, ImageEncoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 use sha2::{Digest, Sha256};
 use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix};
 
@@ -12,6 +12,13 @@ use crate::base::geometry::{PixelBox, RelativeBox};
 use crate::base::types::{ColorMatrix, ColorRange, Frame, Snapshot, SnapshotInfo};
 use crate::base::{Error, ErrorKind, Result};
 use crate::config::SnapshotConfig;
+
+/// Neither side of a picture is longer, in pixels.
+const MAX_SIDE: u32 = 8192;
+/// Bytes that a picture may take when it is decoded.
+const MAX_PICTURE: u64 = 256 << 20;
+/// Of JPEG, 1 to 100.
+const THUMBNAIL_QUALITY: u8 = 75;
 
 /// A JPEG of `frame`, no wider than configured. `object` is drawn in when the configuration asks for it.
 ///
@@ -33,6 +40,30 @@ pub fn take(frame: &Frame, object: Option<&RelativeBox>, config: &SnapshotConfig
         .map_err(|e| Error::new(ErrorKind::Internal, "a snapshot cannot be encoded").source(e))?;
     let info = SnapshotInfo { sha256: hex::encode(Sha256::digest(&jpeg)), bytes: jpeg.len() as u64, width, height };
     Ok(Snapshot { info, jpeg: Bytes::from(jpeg) })
+}
+
+/// `jpeg` no wider than `width`; one that is narrow enough stays as it is.
+///
+/// # Errors
+/// `Invalid` when it is no JPEG, or larger than any camera's picture.
+pub fn thumbnail(jpeg: &[u8], width: u32) -> Result<Bytes> {
+    let broken = |e: image::ImageError| Error::new(ErrorKind::Invalid, "a picture cannot be decoded").source(e);
+    let mut reader = ImageReader::with_format(std::io::Cursor::new(jpeg), ImageFormat::Jpeg);
+    let mut limits = Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
+    limits.max_alloc = Some(MAX_PICTURE);
+    reader.limits(limits);
+    let picture = reader.decode().map_err(broken)?;
+    if picture.width() <= width {
+        return Ok(Bytes::copy_from_slice(jpeg));
+    }
+    let height = (u64::from(picture.height()) * u64::from(width)).div_ceil(u64::from(picture.width())) as u32;
+    let small = imageops::thumbnail(&picture.into_rgb8(), width, height.max(1));
+    let mut out = Vec::with_capacity(16 << 10);
+    JpegEncoder::new_with_quality(&mut out, THUMBNAIL_QUALITY)
+        .write_image(small.as_raw(), small.width(), small.height(), ExtendedColorType::Rgb8)
+        .map_err(|e| Error::new(ErrorKind::Internal, "a thumbnail cannot be encoded").source(e))?;
+    Ok(Bytes::from(out))
 }
 
 fn rgb(frame: &Frame) -> Result<RgbImage> {

@@ -28,21 +28,29 @@ pub fn load_cameras(path: &Path, detect: &DetectConfig) -> Result<CamerasDocumen
 /// # Errors
 /// Names file, line, key and mend.
 pub fn load_cameras_for<L: AsRef<str>>(path: &Path, model_labels: &[L]) -> Result<CamerasDocument> {
-    config::load_cameras(path, &rule_check(model_labels))
+    config::load_cameras(path, &|rule, zones, lines| check(rule, zones, lines, model_labels))
 }
 
-/// The rules' own half of the document's validation, for a model that knows `model_labels`.
-pub(crate) fn rule_check<L: AsRef<str>>(
+/// [`load_cameras_for`] of a text that was read already; `path` is for messages.
+///
+/// # Errors
+/// Names file, line, key and mend.
+pub fn load_cameras_from<L: AsRef<str>>(text: String, path: &Path, model_labels: &[L]) -> Result<CamerasDocument> {
+    config::cameras_from(text, path, &|rule, zones, lines| check(rule, zones, lines, model_labels))
+}
+
+fn check<L: AsRef<str>>(
+    rule: &RuleConfig,
+    zones: &[Zone],
+    lines: &[NamedLine],
     model_labels: &[L],
-) -> impl Fn(&RuleConfig, &[Zone], &[NamedLine]) -> Result<(), KeyError> {
-    |rule, zones, lines| {
-        rules::check(rule, zones, lines)?;
-        let known = |label: &str| model_labels.iter().any(|l| l.as_ref() == label);
-        match rule.labels.iter().find(|l| !known(l)) {
-            None => Ok(()),
-            Some(label) => Err(KeyError::new("labels", format!("the model knows no `{label}`"))
-                .hint(format!("it knows {}", listed(model_labels)))),
-        }
+) -> Result<(), KeyError> {
+    rules::check(rule, zones, lines)?;
+    let known = |label: &str| model_labels.iter().any(|l| l.as_ref() == label);
+    match rule.labels.iter().find(|l| !known(l)) {
+        None => Ok(()),
+        Some(label) => Err(KeyError::new("labels", format!("the model knows no `{label}`"))
+            .hint(format!("it knows {}", listed(model_labels)))),
     }
 }
 

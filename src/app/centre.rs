@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::enrol::accounts_of;
-use super::{join, page, stopped};
+use super::{join, page, stopped, webhooks};
 use crate::base::{Clock, Error, ErrorKind, Result};
 use crate::centre::account::Accounts;
 use crate::centre::api::{self, Door};
@@ -23,7 +23,7 @@ use crate::centre::incoming::Incoming;
 use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
 use crate::centre::receive::{self, Settings, Wiring};
-use crate::centre::store::SqliteStore;
+use crate::centre::store::{Announce, SqliteStore};
 use crate::centre::{Health, Notice};
 use crate::config::{CentreConfig, ClipStore, MqttConfig};
 
@@ -69,7 +69,11 @@ impl Centre {
         clock: Arc<dyn Clock>,
         shutdown: watch::Receiver<bool>,
     ) -> Result<Self> {
-        let (store, writer, quarantined) = SqliteStore::open(&config.state_dir, clock.now().wall_ms)?;
+        let timezone = TimeZone::get(ward.timezone).unwrap_or(TimeZone::UTC);
+        let public_url = config.web.as_ref().and_then(|web| web.public_url.as_ref()).map(|url| url.as_str());
+        let announce = Announce::new(ward.id, timezone.clone(), public_url, &config.webhooks);
+        let (store, writer, quarantined) =
+            SqliteStore::open_announcing(&config.state_dir, clock.now().wall_ms, announce)?;
         let writer = std::thread::Builder::new()
             .name("centre-store".into())
             .spawn(move || writer.run())
@@ -80,13 +84,14 @@ impl Centre {
         let settings = Settings {
             ward: ward.id.to_owned(),
             boot_id: boot_id.to_string(),
-            timezone: TimeZone::get(ward.timezone).unwrap_or(TimeZone::UTC),
+            timezone,
             jitter_seed: boot_id.as_u64_pair().1,
         };
         let mut doors = Vec::new();
         let hub = Hub::default();
         doors.extend(clip_door(config, ward.id, &store, (&hub, &notices), &health_sender, &clock, &shutdown)?);
-        doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown));
+        doors.extend(webhooks::start(&config.webhooks, &store, &health_sender, &clock, &shutdown)?);
+        doors.extend(control_door(&config.state_dir, &store, &clock, &shutdown)?);
         if let Some(after) = config.escalate_after {
             let desk = Desk::new(store.clone(), notices.clone(), clock.clone());
             doors.push(tokio::spawn(call_up(desk, after, shutdown.clone())));
@@ -249,7 +254,7 @@ fn control_door(
     store: &SqliteStore,
     clock: &Arc<dyn Clock>,
     shutdown: &watch::Receiver<bool>,
-) -> Option<DoorTask> {
+) -> Result<Option<DoorTask>> {
     let path = state_dir.join(SOCKET);
     // The database's lock is ours: a socket that is there is a dead centre's.
     std::fs::remove_file(&path).ok();
@@ -258,12 +263,12 @@ fn control_door(
         Ok(listener) => listener,
         Err(e) => {
             tracing::error!(error = %e, path = %path.display(), "there is no door for `enrol-code` while the centre runs");
-            return None;
+            return Ok(None);
         }
     };
-    let accounts = accounts_of(store, clock.clone());
+    let accounts = accounts_of(store, clock.clone())?;
     let (store, clock, mut shutdown) = (store.clone(), clock.clone(), shutdown.clone());
-    Some(tokio::spawn(async move {
+    Ok(Some(tokio::spawn(async move {
         loop {
             let stream = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -275,7 +280,7 @@ fn control_door(
         }
         std::fs::remove_file(&path).ok();
         Ok(())
-    }))
+    })))
 }
 
 async fn converse(

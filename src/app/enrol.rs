@@ -135,15 +135,15 @@ fn ask_database(state_dir: &Path, question: Question) -> Result<Reply> {
     let now_ms = SystemClock.now().wall_ms;
     let (store, writer, _) = SqliteStore::open(state_dir, now_ms)?;
     let writing = thread("centre-store", move || writer.run())?;
-    let accounts = accounts_of(&store, Arc::new(SystemClock));
-    let replied = runtime()?.block_on(reply(&store, &accounts, question, now_ms));
-    drop((store, accounts));
+    let replied = accounts_of(&store, Arc::new(SystemClock))
+        .and_then(|accounts| runtime()?.block_on(reply(&store, &accounts, question, now_ms)));
+    drop(store);
     join(writing);
     replied
 }
 
 /// The accounts for whoever sits at this machine: he gives links and no passwords, so there is no thread that hashes.
-pub(super) fn accounts_of(store: &SqliteStore, clock: Arc<dyn Clock>) -> Accounts<SqliteStore> {
+pub(super) fn accounts_of(store: &SqliteStore, clock: Arc<dyn Clock>) -> Result<Accounts<SqliteStore>> {
     Accounts::new(store.clone(), password::pair().0, clock)
 }
 

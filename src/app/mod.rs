@@ -26,6 +26,7 @@ pub mod tracks;
 pub mod transcode;
 pub mod user;
 mod watchdog;
+mod webhooks;
 pub mod worker;
 
 use std::thread::JoinHandle;

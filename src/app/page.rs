@@ -17,6 +17,7 @@ use crate::centre::feed::Feed;
 use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
 use crate::centre::store::SqliteStore;
+use crate::centre::thumbnail;
 use crate::centre::{Health, Notice};
 use crate::config::{CentreConfig, WebConfig};
 
@@ -62,16 +63,19 @@ pub(super) fn start(
         loops.into_iter().map(|reader| thread("centre-reader", move || reader.run())).collect::<Result<Vec<_>>>()?;
     let (passwords, hasher) = password::pair();
     threads.push(thread("centre-passwords", move || hasher.run())?);
-    let accounts = Accounts::new(store.clone(), passwords, clock.clone());
+    let (thumbnails, maker) = thumbnail::pair();
+    threads.push(thread("centre-thumbnails", move || maker.run())?);
+    let accounts = Accounts::new(store.clone(), passwords, clock.clone())?;
     let api = Arc::new(Api::new(Parts {
         ward: ward.id.to_owned(),
         ward_name: ward.name.to_owned(),
-        timezone: ward.timezone.to_owned(),
+        timezone_name: ward.timezone.to_owned(),
         web,
         store: store.clone(),
         events,
         objects: Objects::open(&config.clips)?,
         accounts: accounts.clone(),
+        thumbnails,
         hub: hub.clone(),
         directory: Arc::new(Directory::default()),
         feed: Arc::new(Feed::new(run)),

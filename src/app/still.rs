@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::errand;
@@ -50,5 +49,5 @@ fn make(work: &Work) -> Result<String> {
     let frame = video.next_frame()?.ok_or_else(|| Error::new(ErrorKind::Invalid, "there is no picture in it"))?;
     let masked = Masks::new(work.masks.clone()).burn(&frame);
     let config = SnapshotConfig { max_width: work.width, quality: QUALITY, overlay: false };
-    Ok(STANDARD.encode(snapshot::take(&masked, None, &config)?.jpeg))
+    Ok(BASE64.encode(&snapshot::take(&masked, None, &config)?.jpeg))
 }

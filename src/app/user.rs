@@ -22,6 +22,7 @@ pub enum What {
     Enable { name: String },
     Role { name: String, role: Role },
     Link { name: String },
+    NoTotp { name: String },
 }
 
 /// Asks the running centre, or the database of one that does not run, and prints what came of it.
@@ -59,6 +60,7 @@ fn question(what: What) -> Question {
         What::Enable { name } => edit(name, None, Some(false)),
         What::Role { name, role } => edit(name, Some(role), None),
         What::Link { name } => Question::UserLink { name },
+        What::NoTotp { name } => Question::UserNoTotp { name },
     }
 }
 
@@ -74,7 +76,11 @@ fn line(user: &UserLine, timezone: &TimeZone) -> String {
 
 /// Says how the first account is made, where there is none.
 pub(super) async fn greet(store: &SqliteStore, clock: std::sync::Arc<dyn Clock>) {
-    match accounts_of(store, clock).is_empty().await {
+    let empty = match accounts_of(store, clock) {
+        Ok(accounts) => accounts.is_empty().await,
+        Err(e) => Err(e),
+    };
+    match empty {
         Ok(true) => tracing::warn!(
             "chưa có tài khoản nào; tại máy này hãy chạy / nobody has an account yet; on this machine run: \
              wardwatch user add NAME --role commander --config wardwatch.toml"

@@ -100,5 +100,13 @@ pub const LIVE_PICTURES: &str = "wardwatch_live_pictures_total";
 pub const LIVE_BYTES: &str = "wardwatch_live_bytes_total";
 /// Watches of the centre that this node refused. Label `reason` (`sharing`, `emergency`, `camera`, `busy`).
 pub const LIVE_REFUSED: &str = "wardwatch_live_refused_total";
+/// Messages that a webhook's receiver took. Label `webhook`.
+pub const WEBHOOKS_TAKEN: &str = "wardwatch_webhooks_taken_total";
+/// Attempts to tell a webhook's receiver that failed. Label `webhook`.
+pub const WEBHOOKS_FAILED: &str = "wardwatch_webhooks_failed_total";
+/// Messages that a webhook's receiver did not take in time, and that were given up. Label `webhook`.
+pub const WEBHOOKS_GIVEN_UP: &str = "wardwatch_webhooks_given_up_total";
+/// Messages that wait for a webhook's receiver. Label `webhook`.
+pub const WEBHOOKS_WAITING: &str = "wardwatch_webhooks_waiting";
 /// Nodes whose channel stands.
 pub const CENTRE_CHANNELS: &str = "wardwatch_centre_channels";

@@ -45,6 +45,8 @@ pub enum Question {
     EditUser { name: String, role: Option<Role>, disabled: Option<bool> },
     /// A new link that sets an account's password.
     UserLink { name: String },
+    /// To take an account's second factor away.
+    UserNoTotp { name: String },
 }
 
 /// An account as it is listed.
@@ -140,6 +142,11 @@ pub async fn reply<S: Asking>(store: &S, accounts: &Accounts<S>, question: Quest
             let change = Change { role, disabled, ..Change::default() };
             let user = accounts.edit(&account.user.id, change, None).await?;
             listed(vec![Account { user, ..account }])
+        }
+        Question::UserNoTotp { name } => {
+            let account = named(accounts, &name).await?;
+            accounts.drop_factor_of(&account.user.id, None).await?;
+            listed(vec![Account { second_factor: false, ..account }])
         }
         Question::UserLink { name } => {
             let user = named(accounts, &name).await?.user;

@@ -4,8 +4,8 @@
 //! command goes again, `notice` is what listeners hear.
 //! `desk` is where officers act on events and listeners hear of it, `account` says who may do what, `triage` what becomes
 //! of an event that somebody takes, `live` has what somebody looks at now, `directory` what is known of cameras by heart,
-//! `feed` what the page hears. `api` has the doors for people and for nodes, `incoming` has clips that are not whole,
-//! `objects` the others.
+//! `feed` what the page hears, `webhook` what other programs are told, `sign` signs it and knows one-time codes. `api` has the doors for people and for nodes, `incoming` has clips that are not whole,
+//! `objects` the others, `thumbnail` small pictures for lists.
 
 pub mod account;
 pub mod api;
@@ -20,8 +20,11 @@ pub mod message;
 mod notice;
 pub mod objects;
 pub mod receive;
+pub mod sign;
 pub mod store;
+pub mod thumbnail;
 pub mod triage;
+pub mod webhook;
 
 pub use notice::{CommittedEvent, Notice};
 
@@ -36,6 +39,8 @@ pub struct Health {
     pub store_trouble: Option<String>,
     /// Why clips cannot be stored.
     pub clip_trouble: Option<String>,
+    /// How receivers of webhooks stand.
+    pub webhooks: Vec<store::webhook::Standing>,
     /// Messages refused since the start.
     pub refused: u64,
 }

@@ -230,7 +230,7 @@ pub(super) fn clip_store(
 }
 
 /// An `https://` address, or `http://` where that is safe or allowed.
-fn web_address(doc: &Document, text: &Spanned<String>, allow_plaintext: bool, what: &str) -> Result<Url> {
+pub(super) fn web_address(doc: &Document, text: &Spanned<String>, allow_plaintext: bool, what: &str) -> Result<Url> {
     let at = |message: String| doc.error(Some(span(text)), message);
     // Not quoted: whoever puts a password into an address must not find it in a log.
     let url = Url::parse(text.get_ref())

@@ -5,6 +5,7 @@
 //! could be a secret.
 
 pub mod cameras;
+pub mod edit;
 mod link;
 mod places;
 mod record;
@@ -14,6 +15,7 @@ pub mod site;
 mod trust;
 pub mod vendor;
 mod web;
+mod webhook;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -33,7 +35,8 @@ pub use site::{
     WardwatchConfig, load_site,
 };
 pub use trust::{tls_believing_nobody, tls_client};
-pub use web::WebConfig;
+pub use web::{MapConfig, PlanConfig, TilesConfig, WebConfig};
+pub use webhook::{WebhookConfig, What};
 
 /// The text of a configuration file with what is needed to point into it.
 pub(crate) struct Document {

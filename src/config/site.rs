@@ -12,6 +12,7 @@ use super::link::{self, CentreLinkConfig, ClipStore, NodeLinkConfig, RawCentreLi
 use super::record::{self, RawRecord, RecordConfig};
 use super::secret::Secret;
 use super::web::{self, RawWeb, WebConfig};
+use super::webhook::{self, RawWebhook, WebhookConfig};
 use crate::base::Result;
 use crate::base::types::is_name;
 
@@ -214,6 +215,8 @@ pub struct CentreConfig {
     pub link: Option<CentreLinkConfig>,
     /// `[centre.web]`; without it there is no page.
     pub web: Option<WebConfig>,
+    /// Who is told of alerts and dispatches.
+    pub webhooks: Vec<WebhookConfig>,
     /// An alert that nobody takes for this long is called up. `None`: never.
     pub escalate_after: Option<Duration>,
 }
@@ -324,6 +327,8 @@ struct RawCentre {
     escalate_after_seconds: Spanned<u32>,
     s3: Option<Spanned<RawS3>>,
     web: Option<Spanned<RawWeb>>,
+    #[serde(default)]
+    webhook: Vec<RawWebhook>,
 }
 
 fn default_escalate_after_seconds() -> Spanned<u32> {
@@ -465,6 +470,7 @@ fn centre(doc: &Document, raw: Spanned<RawCentre>, embedded: bool) -> Result<Cen
         mqtt: mqtt(doc, "centre", span, raw.mqtt, embedded)?,
         link: raw.link.map(|l| link::centre_link(doc, l)).transpose()?,
         web: raw.web.map(|w| web::web(doc, w)).transpose()?,
+        webhooks: webhook::webhooks(doc, raw.webhook)?,
     })
 }
 

@@ -158,7 +158,7 @@ pub const VENDORS: &[Vendor] = &[
 pub fn guess(text: &str) -> Option<&'static str> {
     let text = text.to_lowercase();
     let named = |mark: &&str| text.split(|c: char| !c.is_alphanumeric()).any(|word| word == *mark);
-    VENDORS.iter().find(|v| v.marks.iter().any(|m| named(m))).map(|v| v.id)
+    VENDORS.iter().find(|v| v.marks.iter().any(named)).map(|v| v.id)
 }
 
 #[cfg(test)]

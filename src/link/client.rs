@@ -1,4 +1,4 @@
-//! The node's side of the link: the only file that names reqwest. One request at a time, no redirects, no proxy from the
+//! The node's side of the link. One request at a time, no redirects, no proxy from the
 //! environment; what the centre answers is input and bounded.
 
 use std::time::Duration;
@@ -142,7 +142,7 @@ impl Failure {
 
 /// An error with everything beneath it; reqwest's own text stops at the surface. Addresses hold no secret here.
 #[derive(Debug)]
-struct Chain(reqwest::Error);
+pub(super) struct Chain(pub(super) reqwest::Error);
 
 impl std::fmt::Display for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

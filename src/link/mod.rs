@@ -1,5 +1,5 @@
-//! L3: HTTP doors: the metrics page, and the node's side of the outbound link. [`client`] is the only file that names the
-//! HTTP client, [`channel`] the only one that names the WebSocket client; `pace`, `delivery` and `watches` decide, and do
+//! L3: HTTP doors: the metrics page, the node's side of the outbound link, and receivers of webhooks. [`client`] and
+//! [`receiver`] are the only files that name the HTTP client, [`channel`] the only one that names the WebSocket client; `pace`, `delivery` and `watches` decide, and do
 //! nothing.
 
 pub mod channel;
@@ -9,4 +9,5 @@ pub mod discovery;
 pub mod identity;
 pub mod observe;
 pub mod pace;
+pub mod receiver;
 pub mod watches;

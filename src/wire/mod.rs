@@ -11,3 +11,4 @@ pub mod link;
 pub mod receipt;
 pub mod status;
 pub mod topic;
+pub mod webhook;

@@ -97,11 +97,17 @@ fn the_commented_out_keys_of_the_examples_are_valid_too() {
     let text = read("wardwatch.example.toml")
         .replace("# [node.mqtt]", "[node.mqtt]")
         .replace("# [centre.s3]", "[centre.s3]")
+        .replace("# [centre.web.map]", "[centre.web.map]")
+        .replace("# [[centre.webhook]]", "[[centre.webhook]]")
+        .replace("file:/etc/wardwatch/webhook-secret", "whsec_3Uw8sVxT1JpKzKpZ0bUeHk9mQyY2nB5cF7dL4aR6gXo=")
         .replace("file:/etc/wardwatch/mqtt-password", "x")
         .replace("file:/etc/wardwatch/s3-secret", "x");
     let (_dir, path) = file("wardwatch.toml", &uncomment(&text));
     let site = load_site(&path).expect("valid");
     assert_eq!(site.node.and_then(|n| n.mqtt).map(|m| m.port()), Some(8883));
+    let centre = site.centre.expect("a centre");
+    assert_eq!(centre.webhooks.first().map(|w| w.name.as_str()), Some("bo-dam"));
+    assert!(centre.web.is_some_and(|web| web.map.plan.is_some() && web.map.tiles.is_some()));
     let text = read("cameras.example.toml").replace("file:/etc/wardwatch/ngo-12-dau", "x");
     let (_dir, path) = file("cameras.toml", &uncomment(&text));
     let document = load_cameras(&path).expect("valid");
@@ -156,6 +162,9 @@ fn every_key_is_in_the_reference() {
         format!("{node}[node.link]\nzz = 1\n"),
         format!("{SITE}[centre]\nstate_dir = 's'\n[centre.link]\nzz = 1\n"),
         format!("{SITE}[centre]\nstate_dir = 's'\n[centre.s3]\nzz = 1\n"),
+        format!("{SITE}[centre]\nstate_dir = 's'\n[centre.web]\nzz = 1\n"),
+        format!("{SITE}[centre]\nstate_dir = 's'\n[centre.web.map]\nzz = 1\n"),
+        format!("{SITE}[centre]\nstate_dir = 's'\n[[centre.webhook]]\nzz = 1\n"),
     ] {
         assert_eq!(missing("wardwatch.example.toml", site_error(&text)), Vec::<String>::new(), "{text}");
     }
@@ -236,6 +245,36 @@ fn a_wrong_site_file_says_where_and_how_to_mend_it() {
     ] {
         let error = site_error(text);
         assert!(parts.iter().all(|p| error.contains(p)) && error.contains("wardwatch.toml"), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_webhook_or_map_says_where_and_how_to_mend_it() {
+    let centre = format!("{SITE}[centre]\nstate_dir='c'\n");
+    let secret = format!("whsec_{}", "QUJD".repeat(8));
+    let hook = |url: &str, secret: &str, more: &str| {
+        format!("{centre}[[centre.webhook]]\nname='radio'\nurl='{url}'\nsecret='{secret}'\n{more}\n")
+    };
+    let here = "http://127.0.0.1:9/x";
+    let map = |keys: &str| format!("{centre}[centre.web]\n[centre.web.map]\n{keys}\n");
+    let cases: &[(String, &[&str])] = &[
+        (hook("http://192.168.1.5/x", &secret, "").replace("5/x'", "5/x' #<<"), &["192.168.1.5", "unencrypted"]),
+        (hook("https://u:kanarienvogel@h/x", &secret, "").replace("h/x'", "h/x' #<<"), &["neither user"]),
+        (hook(here, "kanarienvogel", "").replace("vogel'", "vogel' #<<"), &["base64", "openssl rand"]),
+        (hook(here, &secret, "events = [] #<<"), &["events", "alert"]),
+        (hook(here, &secret, "events = ['crime'] #<<"), &["crime", "dispatch"]),
+        (hook(here, &secret, "cameras = ['ngo-12'] #<<"), &["ngo-12", "node-1/"]),
+        (hook(here, &secret, "give_up_hours = 0 #<<"), &["give_up_hours", "168"]),
+        (
+            hook(here, &secret, &format!("[[centre.webhook]]\nname='radio' #<<\nurl='{here}'\nsecret='{secret}'")),
+            &["second", "radio"],
+        ),
+        (map("plan = 'a.png'").replace("[centre.web.map]", "[centre.web.map] #<<"), &["corners", "plan"]),
+        (map("plan = 'a.png'\ncorners = [[21.1, 105.1], [21.0, 105.2]] #<<"), &["south", "degrees"]),
+        (map("tiles = 't'\nmin_zoom = 4\nmax_zoom = 23 #<<"), &["max_zoom", "22"]),
+    ];
+    for (text, parts) in cases {
+        assert_points(&site_error(text), text, parts);
     }
 }
 

@@ -78,6 +78,7 @@ impl Post {
             mqtt: None,
             clips: ClipStore::Directory(self.site.path("centre/clips")),
             link: Some(link),
+            webhooks: Vec::new(),
             escalate_after: None,
             web: None,
         };

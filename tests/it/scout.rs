@@ -69,8 +69,14 @@ impl Post {
         before(&site).await;
         let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let link = CentreLinkConfig { listen: here(port), tls: None, max_clip_bytes: 1 << 20, incoming_bytes: 1 << 20 };
-        let web =
-            WebConfig { listen: here(web_port), tls: None, base_path: String::new(), trusted_proxies: Vec::new() };
+        let web = WebConfig {
+            listen: here(web_port),
+            tls: None,
+            base_path: String::new(),
+            trusted_proxies: Vec::new(),
+            map: None,
+            public_url: None,
+        };
         let config = CentreConfig {
             state_dir: site.path("centre"),
             listen: here(0),
@@ -78,6 +84,7 @@ impl Post {
             clips: ClipStore::Directory(site.path("centre/clips")),
             link: Some(link),
             escalate_after: None,
+            webhooks: Vec::new(),
             web: Some(web),
         };
         let (shutdown, stop) = watch::channel(false);
@@ -151,8 +158,7 @@ impl Somebody {
 }
 
 fn picture(base64: &Value) -> image::DynamicImage {
-    use base64::Engine;
-    let jpeg = base64::engine::general_purpose::STANDARD.decode(base64.as_str().expect("a picture"));
+    let jpeg = data_encoding::BASE64.decode(base64.as_str().expect("a picture").as_bytes());
     image::load_from_memory(&jpeg.expect("base64")).expect("it decodes")
 }
 
@@ -238,7 +244,7 @@ async fn a_drafted_zone_shows_at_once_which_of_the_kept_tracks_would_have_fired(
     let (status, problem) = technician.post("rehearsal", json!({ "camera": wrong })).await;
     assert_eq!(
         (status, &problem["camera"], &problem["key"]),
-        (422, &json!("ngo-1"), &json!("dwell_seconds")),
+        (422, &json!("ngo-1"), &json!("rule[1].dwell_seconds")),
         "{problem}"
     );
     assert_eq!(problem["type"], "urn:wardwatch:problem:document_rejected");

@@ -63,7 +63,12 @@ const DOORS: &[Door] = &[
     },
     Door { words: &["rusqlite"], places: &["store/", "centre/store/"], reason: "SQL lives with its schema" },
     Door { words: &["axum"], places: &["centre/api", "link"], reason: "doors to the outside are few and known" },
-    Door { words: &["reqwest"], places: &["link/client.rs"], reason: "one client, with one set of limits" },
+    Door {
+        words: &["reqwest"],
+        places: &["link/client.rs", "link/receiver.rs"],
+        reason: "one client for the centre and one for receivers of webhooks, each with one set of limits",
+    },
+    Door { words: &["ring"], places: &["centre/sign.rs"], reason: "what is signed and counted is in one place" },
     Door {
         words: &["tokio_tungstenite", "tokio_rustls"],
         places: &["link/channel.rs"],

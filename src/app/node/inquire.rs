@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::document::{Documents, Wish};
 use super::rehearse::Rehearsals;
 use super::scout::Scout;
 use crate::base::types::{CameraId, Gap};
@@ -17,6 +18,7 @@ pub(super) struct Desk {
     pub(super) database: PathBuf,
     pub(super) scout: Scout,
     pub(super) rehearsals: Rehearsals,
+    pub(super) documents: Documents,
 }
 
 impl Desk {
@@ -38,6 +40,8 @@ impl Desk {
             Inquiry::Probe(source) => self.scout.probe(source).await,
             Inquiry::Discover => self.scout.discover().await,
             Inquiry::Still { camera, at_ms, width } => self.scout.still(camera, at_ms, width).await,
+            Inquiry::Document => self.documents.answer(Wish::Tell).await,
+            Inquiry::Change(change) => self.documents.answer(Wish::Change(change)).await,
             _ => Err(Error::new(ErrorKind::Invalid, "this node's version does not know this question")
                 .hint("update the node")),
         }

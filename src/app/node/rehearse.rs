@@ -11,9 +11,10 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::app::camera::rule_check;
+use crate::app::camera::load_cameras_from;
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp};
-use crate::config::{Camera, DetectConfig, cameras_from};
+use crate::config::edit::{self, Refused};
+use crate::config::{Camera, DetectConfig};
 use crate::detect::manifest::Manifest;
 use crate::rules;
 use crate::rules::rehearsal::{self, Draft, Way, join};
@@ -107,9 +108,9 @@ impl Inner {
         let begun = self.clock.now();
         let labels = Manifest::read(&self.detect.models_dir, &self.detect.model)?.labels;
         let text = document(draft, &self.cameras)?;
-        let after = match cameras_from(text.clone(), Path::new(DRAFT), &rule_check(&labels)) {
+        let after = match load_cameras_from(text.clone(), Path::new(DRAFT), &labels) {
             Ok(mut document) => document.cameras.pop(),
-            Err(e) => return Ok(Reply::Changed(rejected(&text, draft, &e))),
+            Err(e) => return Ok(Reply::Changed(rejected(&text, &e))),
         };
         let after = after.ok_or_else(|| Error::new(ErrorKind::Internal, "the draft has no camera"))?;
         let ways = join(Reader::open(&self.database)?.tracks(&after.id, span.0, span.1)?);
@@ -194,13 +195,9 @@ fn table(json: &Value) -> Option<toml::Value> {
     })
 }
 
-fn rejected(text: &str, draft: &Settings, error: &Error) -> Changed {
-    let clean = |t: &str| t.chars().map(|c| if c.is_control() { ' ' } else { c }).take(800).collect::<String>();
-    let line = error.place().and_then(|at| at.split(':').nth(1)?.parse::<usize>().ok());
-    let line = line.and_then(|n| text.lines().nth(n.saturating_sub(1))).unwrap_or_default();
-    let key = line.split_once('=').map(|(key, _)| clean(key.trim()));
-    let camera = draft.0.get("id").and_then(Value::as_str).map(clean);
-    Changed::Rejected { camera, key, message: clean(error.message()), hint: error.mend().map(clean) }
+fn rejected(text: &str, error: &Error) -> Changed {
+    let Refused { camera, key, message, hint } = edit::locate(text, error);
+    Changed::Rejected { camera, key, message, hint }
 }
 
 fn rehearsed(

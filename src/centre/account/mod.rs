@@ -1,15 +1,18 @@
 //! Who works at the command centre, and what each may do. `can` decides and `backoff` slows guessing down, both pure;
-//! `password` hashes, the store remembers, `service` joins them, the API asks.
+//! `totp` knows the codes of second factors, `password` hashes, the store remembers, `service` joins them, the API asks.
 
 pub mod backoff;
 pub mod can;
+mod factor;
 pub mod password;
 mod service;
+pub mod totp;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use factor::Begun;
 pub use service::{Accounts, LinkRefusal, LoggedIn, LoginRefusal, LoginRequest};
 
 /// What somebody is at the ward. There is no administrator: the commander answers for who may look, so he makes the
@@ -115,6 +118,8 @@ pub struct Account {
     pub created_ms: i64,
     /// UTC milliseconds.
     pub last_login_ms: Option<i64>,
+    /// A code is asked for at the login.
+    pub second_factor: bool,
 }
 
 /// What a one-time link is for.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::factor::CodeCheck;
 use super::password::{Passwords, weakness};
 use super::{Account, CameraKey, Change, LinkKind, Role, Session, User};
 use crate::base::{Clock, Error, ErrorKind, Result};
@@ -27,6 +28,8 @@ const MAX_NAME: usize = 64;
 pub struct LoginRequest {
     pub name: String,
     pub password: Secret,
+    /// Of the second factor.
+    pub code: Option<Secret>,
     pub address: IpAddr,
     pub user_agent: String,
 }
@@ -42,6 +45,10 @@ pub struct LoggedIn {
 pub enum LoginRefusal {
     /// Name or password is wrong, or the account is disabled: it is not said which.
     Wrong,
+    /// Name and password are right; a code of the second factor is asked for.
+    CodeNeeded,
+    /// The code is wrong, or was used.
+    WrongCode,
     /// Too many tries.
     Locked { retry_ms: u64 },
 }
@@ -51,6 +58,10 @@ pub enum LoginRefusal {
 pub enum LinkRefusal {
     /// There is no such link any more, or the old password is wrong.
     Unknown,
+    /// A code of the second factor is asked for.
+    CodeNeeded,
+    /// The code is wrong, or was used.
+    WrongCode,
     /// Too many tries.
     Locked { retry_ms: u64 },
     /// It sets a password, and none was given.
@@ -62,18 +73,21 @@ pub enum LinkRefusal {
 /// The accounts of a centre. Cloneable.
 #[derive(Clone)]
 pub struct Accounts<S> {
-    store: S,
-    passwords: Passwords,
-    clock: Arc<dyn Clock>,
+    pub(super) store: S,
+    pub(super) passwords: Passwords,
+    pub(super) clock: Arc<dyn Clock>,
     /// Of this run only: after a start names are counted anew, addresses are not.
     salt: Arc<str>,
 }
 
 impl<S: AccountStore> Accounts<S> {
     /// Joins the parts.
-    pub fn new(store: S, passwords: Passwords, clock: Arc<dyn Clock>) -> Self {
-        let salt = new_secret().unwrap_or_default().into();
-        Self { store, passwords, clock, salt }
+    ///
+    /// # Errors
+    /// `Internal` when the system has no random numbers.
+    pub fn new(store: S, passwords: Passwords, clock: Arc<dyn Clock>) -> Result<Self> {
+        let salt = new_secret()?.into();
+        Ok(Self { store, passwords, clock, salt })
     }
 
     /// Whether nobody has an account yet.
@@ -99,16 +113,25 @@ impl<S: AccountStore> Accounts<S> {
             tracing::warn!(address = %request.address, "a login failed");
             return Ok(Err(LoginRefusal::Wrong));
         };
+        let factor = self.store.factor(user.id.clone()).await?;
+        match self.check_code(&user.id, factor.as_deref(), request.code.as_ref()).await? {
+            CodeCheck::Fine => {}
+            CodeCheck::Needed => return Ok(Err(LoginRefusal::CodeNeeded)),
+            CodeCheck::Wrong => {
+                tracing::warn!(address = %request.address, "a login failed: the code is wrong");
+                return Ok(Err(LoginRefusal::WrongCode));
+            }
+        }
         self.store.succeeded(keys).await?;
         Ok(Ok(self.open(user, request.address, request.user_agent).await?))
     }
 
     /// A name as attempts are counted under it: nobody can read it back from the database.
-    fn unnamed(&self, folded: &str) -> String {
+    pub(super) fn unnamed(&self, folded: &str) -> String {
         digest(&format!("{}{folded}", self.salt))
     }
 
-    async fn attempt(&self, keys: Vec<AttemptKey>) -> Result<Option<u64>> {
+    pub(super) async fn attempt(&self, keys: Vec<AttemptKey>) -> Result<Option<u64>> {
         self.store.attempt(keys, self.clock.now().wall_ms).await
     }
 
@@ -150,15 +173,16 @@ impl<S: AccountStore> Accounts<S> {
         self.store.end_session(session.id.clone(), entry).await
     }
 
-    /// Uses a one-time link up.
+    /// Uses a one-time link up. It is no way around a second factor.
     pub async fn use_link(
         &self,
         token: &str,
         password: Option<Secret>,
+        code: Option<Secret>,
         address: IpAddr,
         user_agent: String,
     ) -> Result<std::result::Result<LoggedIn, LinkRefusal>> {
-        let keys = vec![("address", network(address))];
+        let mut keys = vec![("address", network(address))];
         if let Some(retry_ms) = self.attempt(keys.clone()).await? {
             return Ok(Err(LinkRefusal::Locked { retry_ms }));
         }
@@ -166,8 +190,7 @@ impl<S: AccountStore> Accounts<S> {
         let Some((kind, user)) = self.store.find_link(token_sha256.clone(), now_ms).await? else {
             return Ok(Err(LinkRefusal::Unknown));
         };
-        self.store.succeeded(keys).await?;
-        let hash = match (kind, password) {
+        let password = match (kind, password) {
             (LinkKind::Login, _) => None,
             (LinkKind::Setup, None) => {
                 let User { name, display_name, .. } = user;
@@ -177,8 +200,24 @@ impl<S: AccountStore> Accounts<S> {
                 if let Some(why) = weakness(&password, &user.name) {
                     return Ok(Err(LinkRefusal::Weak(why)));
                 }
-                Some(self.passwords.hash(password).await?)
+                Some(password)
             }
+        };
+        if let Some(factor) = self.store.factor(user.id.clone()).await? {
+            let own = vec![("name", self.unnamed(&fold(&user.name)))];
+            if let Some(retry_ms) = self.attempt(own.clone()).await? {
+                return Ok(Err(LinkRefusal::Locked { retry_ms }));
+            }
+            match self.check_code(&user.id, Some(&factor), code.as_ref()).await? {
+                CodeCheck::Fine => keys.extend(own),
+                CodeCheck::Needed => return Ok(Err(LinkRefusal::CodeNeeded)),
+                CodeCheck::Wrong => return Ok(Err(LinkRefusal::WrongCode)),
+            }
+        }
+        self.store.succeeded(keys).await?;
+        let hash = match password {
+            Some(password) => Some(self.passwords.hash(password).await?),
+            None => None,
         };
         // Of two at the same time one is first.
         if !self.store.use_link(token_sha256, now_ms, hash).await? {
@@ -277,11 +316,11 @@ impl<S: AccountStore> Accounts<S> {
         Ok((token, expires_ms))
     }
 
-    fn entry(&self, session: &Session, action: &str, object: &str) -> AccessEntry {
+    pub(super) fn entry(&self, session: &Session, action: &str, object: &str) -> AccessEntry {
         AccessEntry { action: action.to_owned(), ..self.entry_by(Some(session), object) }
     }
 
-    fn entry_by(&self, by: Option<&Session>, object: &str) -> AccessEntry {
+    pub(super) fn entry_by(&self, by: Option<&Session>, object: &str) -> AccessEntry {
         AccessEntry {
             at_ms: self.clock.now().wall_ms,
             user: by.map(|s| s.user.id.clone()),

@@ -6,6 +6,7 @@ use std::future::Future;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::access::{self, AccessEntry};
+use super::session::SessionStore;
 use super::sqlite::{SqliteStore, column};
 use crate::base::{Error, ErrorKind, Result};
 use crate::centre::account::backoff::{self, Attempts, Step};
@@ -13,7 +14,7 @@ use crate::centre::account::{Account, CameraKey, Change, LinkKind, Role, Session
 use crate::store::sqlite::{durable, fault};
 
 const READ: &str = "cannot read the accounts";
-const CHANGE: &str = "cannot change the accounts";
+pub(super) const CHANGE: &str = "cannot change the accounts";
 /// Addresses and names whose failures are remembered; beyond it the oldest is forgotten.
 const FAILURES: i64 = 1024;
 /// Open sessions of one user; a further one ends the oldest.
@@ -44,7 +45,7 @@ pub struct NewSession {
 pub type AttemptKey = (&'static str, String);
 
 /// What the centre remembers of who works there.
-pub trait AccountStore: Clone + Send + Sync + 'static {
+pub trait AccountStore: SessionStore {
     /// All accounts, by name.
     fn accounts(&self) -> impl Future<Output = Result<Vec<Account>>> + Send;
 
@@ -360,11 +361,11 @@ fn count_attempt(tx: &Transaction<'_>, keys: &[AttemptKey], now_ms: i64) -> Resu
 /// Columns 0 to 5 of every statement that reads a user.
 const USER: &str = "u.id, u.name, u.display_name, u.role, u.cameras, u.disabled";
 
-fn run(tx: &Transaction<'_>, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
+pub(super) fn run(tx: &Transaction<'_>, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
     tx.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(|e| fault(CHANGE, e))
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     db: &Connection,
     sql: &str,
     values: impl rusqlite::Params,
@@ -393,7 +394,7 @@ fn read_user(db: &Connection, r: &Row<'_>) -> Result<User> {
     Ok(User { id, name: column(r, 1)?, display_name: column(r, 2)?, role, cameras, disabled: column(r, 5)? })
 }
 
-fn user_of(db: &Connection, id: &str) -> Result<User> {
+pub(super) fn user_of(db: &Connection, id: &str) -> Result<User> {
     let sql = format!("SELECT {USER} FROM user u WHERE u.id = ?1");
     let found = one(db, &sql, [id], |r| read_user(db, r))?;
     found.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such account"))
@@ -401,14 +402,21 @@ fn user_of(db: &Connection, id: &str) -> Result<User> {
 
 fn accounts(db: &Connection) -> Result<Vec<Account>> {
     let failed = |e| fault(READ, e);
-    let sql =
-        format!("SELECT {USER}, u.password IS NOT NULL, u.created_ms, u.last_login_ms FROM user u ORDER BY u.folded");
+    let sql = format!(
+        "SELECT {USER}, u.password IS NOT NULL, u.created_ms, u.last_login_ms, u.totp IS NOT NULL FROM user u ORDER BY u.folded"
+    );
     let mut statement = db.prepare_cached(&sql).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     let mut found = Vec::new();
     while let Some(r) = rows.next().map_err(failed)? {
         let user = read_user(db, r)?;
-        found.push(Account { user, ready: column(r, 6)?, created_ms: column(r, 7)?, last_login_ms: column(r, 8)? });
+        found.push(Account {
+            user,
+            ready: column(r, 6)?,
+            created_ms: column(r, 7)?,
+            last_login_ms: column(r, 8)?,
+            second_factor: column(r, 9)?,
+        });
     }
     Ok(found)
 }

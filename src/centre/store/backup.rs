@@ -15,14 +15,14 @@ pub fn copy(path: &Path, to: &Path) -> Result<()> {
 }
 
 /// Makes a copy ready to be the centre's database; gives the number of events in it. Codes for enrolment and one-time
-/// links that were given out before the backup may have been used since, sessions ended since: they are good no more.
+/// links that were given out before the backup may have been used since, sessions ended since: they are good no more. Nor is anybody told again of what was.
 ///
 /// # Errors
 /// See [`sqlite::settle`].
 pub fn settle(path: &Path) -> Result<u64> {
     let doing = "cannot settle the restored database";
     sqlite::settle(path, SCHEMA, |tx| {
-        for gone in ["enrol_code", "login_link", "session", "login_failure"] {
+        for gone in ["enrol_code", "login_link", "session", "login_failure", "webhook_delivery"] {
             tx.execute(&format!("DELETE FROM {gone}"), []).map_err(|e| fault(doing, e))?;
         }
         tx.query_row("SELECT COUNT(*) FROM event", [], |r| r.get(0)).map_err(|e| fault(doing, e))

@@ -3,19 +3,20 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::files::Files;
-use super::sqlite::{COMMIT, present};
+use super::sqlite::{COMMIT, Kept, present};
+use super::webhook::{self, Deed};
 use super::{EventTimes, Outcome};
 use crate::base::types::{Phase, Severity};
 use crate::base::{Error, ErrorKind, Result};
 use crate::centre::triage::TriageState;
+use crate::config::What;
 use crate::store::sqlite::fault;
 use crate::wire::event::Event;
 
 /// Commits a revision of an event.
 pub(super) fn commit(
     tx: &Transaction<'_>,
-    files: &Files,
+    kept: &Kept<'_>,
     node: &str,
     event: &Event,
     json: &[u8],
@@ -31,14 +32,18 @@ pub(super) fn commit(
     if let Some(known) = known {
         return Ok(if known == json { Outcome::Duplicate } else { Outcome::Conflict });
     }
-    let newest = apply_newest(tx, node, event, times, now_ms).map_err(|e| fault(COMMIT, e))?;
+    let (newest, calls) = apply_newest(tx, node, event, times, now_ms).map_err(|e| fault(COMMIT, e))?;
+    if calls {
+        let deed = Deed { what: What::Alert, node, event: &event.id, by: None, incident: None };
+        webhook::tell(tx, kept.announce, &deed, now_ms)?;
+    }
     tx.prepare_cached(
         "INSERT INTO revision (node, id, revision, seq, boot_id, json, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )
     .and_then(|mut s| s.execute(params![node, event.id, event.revision, event.seq, event.boot_id, json, now_ms]))
     .map_err(|e| fault(COMMIT, e))?;
     let sha256 = event.snapshot.as_ref().map(|s| s.sha256.as_str());
-    Ok(Outcome::Event { newest, snapshot: present(tx, files, sha256)? })
+    Ok(Outcome::Event { newest, snapshot: present(tx, kept.files, sha256)? })
 }
 
 /// What was known of an event before a revision came.
@@ -49,14 +54,15 @@ struct Known {
     waiting_ms: Option<i64>,
 }
 
-/// Makes `event` the one that is shown unless a newer revision came before.
+/// Makes `event` the one that is shown unless a newer revision came before: whether it is, and whether it is an alert now
+/// that was none before, and calls somebody.
 fn apply_newest(
     tx: &Transaction<'_>,
     node: &str,
     event: &Event,
     times: EventTimes,
     now_ms: i64,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<(bool, bool)> {
     let sql = "SELECT revision, severity, facet, waiting_ms FROM event WHERE node = ?1 AND id = ?2";
     let known = tx
         .prepare_cached(sql)?
@@ -65,14 +71,17 @@ fn apply_newest(
         })
         .optional()?;
     if known.as_ref().is_some_and(|known| known.revision >= event.revision) {
-        return Ok(false);
+        return Ok((false, false));
     }
     let facet = facet(tx, node, event, times.started_ms)?;
     let severity = Severity::from(event.severity).as_str();
-    let waiting_ms = match &known {
-        _ if severity != Severity::Alert.as_str() => None,
-        Some(known) if known.severity == severity => known.waiting_ms,
-        _ => calls_somebody(tx, node, event, now_ms)?.then_some(now_ms),
+    let (waiting_ms, calls) = match &known {
+        _ if severity != Severity::Alert.as_str() => (None, false),
+        Some(known) if known.severity == severity => (known.waiting_ms, false),
+        _ => {
+            let calls = calls_somebody(tx, node, event, now_ms)?;
+            (calls.then_some(now_ms), calls)
+        }
     };
     tx.prepare_cached(
         "INSERT INTO event (node, id, camera, revision, phase, severity, kind, rule, label, started_ms, updated_ms,
@@ -106,7 +115,7 @@ fn apply_newest(
     if let Some(known) = known {
         leave(tx, known.facet)?;
     }
-    Ok(true)
+    Ok((true, calls))
 }
 
 /// Whether an alert that has just come waits for somebody: not when it was triaged before it came, nor while its camera

@@ -9,13 +9,16 @@ mod command;
 pub mod emergency;
 mod event;
 mod files;
+pub mod hold;
 mod info;
 mod link;
 pub mod query;
 mod read;
 mod report;
+pub mod session;
 pub mod sqlite;
 mod triage;
+pub mod webhook;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -36,9 +39,12 @@ use crate::wire::status::{CameraStatus, PeerStatus};
 pub use access::{AccessEntry, AccessQuery, AccessReader, AccessRecord, AccessStore};
 pub use account::AccountStore;
 pub use emergency::{EmergencyStore, StoredEmergency};
+pub use hold::{HoldStore, StoredHold};
 pub use query::EventStore;
 pub use read::{Reader, STATEMENTS, SqliteEvents};
+pub use session::SessionStore;
 pub use sqlite::SqliteStore;
+pub use webhook::{Announce, WebhookStore};
 
 /// A checked message of a node.
 #[derive(Clone, Debug, PartialEq)]

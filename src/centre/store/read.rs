@@ -179,6 +179,13 @@ impl SqliteEvents {
     }
 }
 
+impl SqliteEvents {
+    /// Where the picture with this SHA-256 (lower-case hex) is, if it is here.
+    pub async fn snapshot(&self, sha256: String) -> Result<Option<PathBuf>> {
+        self.ask(move |db, files| present(db, files, Some(&sha256))).await
+    }
+}
+
 impl EventStore for SqliteEvents {
     async fn events(&self, query: EventQuery) -> Result<Page<EventSummary>> {
         let (wanted, now_ms) = (Wanted::new(query)?, self.clock.now().wall_ms);

@@ -179,7 +179,11 @@ CREATE TABLE user (
   password TEXT,                        -- a PHC string; NULL until a link was used to set one
   disabled INTEGER NOT NULL,
   created_ms INTEGER NOT NULL,
-  last_login_ms INTEGER
+  last_login_ms INTEGER,
+  totp TEXT,                            -- base32 of the second factor's secret; NULL: none is asked for
+  totp_step INTEGER,                    -- of the last code that was taken; none is taken twice
+  totp_begun TEXT,                      -- a secret that no code has confirmed yet
+  totp_begun_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE user_camera (
@@ -290,3 +294,19 @@ CREATE TABLE emergency (
   until_ms INTEGER NOT NULL,
   ended_ms INTEGER                      -- somebody ended it before its time
 ) STRICT, WITHOUT ROWID;
+
+-- What receivers of webhooks have not been told yet. A row is written with what it tells of, goes when the receiver has
+-- taken it, and is kept for some days when it was given up.
+CREATE TABLE webhook_delivery (
+  id TEXT PRIMARY KEY,                  -- UUID; what the receiver knows it by
+  webhook TEXT NOT NULL,                -- its name in the configuration
+  body TEXT NOT NULL,                   -- as it is sent, each time the same
+  created_ms INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  next_ms INTEGER,                      -- when it is tried next; NULL: it was given up
+  given_up_ms INTEGER,
+  detail TEXT                           -- why the last attempt failed
+) STRICT, WITHOUT ROWID;
+CREATE INDEX webhook_next ON webhook_delivery (next_ms) WHERE next_ms IS NOT NULL;
+CREATE INDEX webhook_standing ON webhook_delivery (webhook, created_ms, next_ms, given_up_ms);
+CREATE INDEX webhook_given_up ON webhook_delivery (given_up_ms) WHERE given_up_ms IS NOT NULL;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::access;
 use super::files::Files;
 use super::read::{self, Reader, Readers, SqliteEvents};
+use super::webhook::Announce;
 use super::{Asked, CommandStore, Pending, command, event};
 use super::{CentreStore, Item, LinkStore, Outcome, StoredCamera, StoredEvent, StoredNode, link};
 use crate::base::types::CameraId;
@@ -47,6 +48,8 @@ pub struct Database {
     pub(super) connection: Connection,
     files: Files,
     readers: Arc<Readers>,
+    /// Who is told of what.
+    pub(super) announce: Announce,
     /// To be opened anew before anything else is done with it.
     broken: bool,
     _lock: std::fs::File,
@@ -87,6 +90,15 @@ impl SqliteStore {
     /// Opens `<directory>/centre.db` and `<directory>/snapshots`. The path is where a corrupt database was put.
     /// Errors: see [`shared::open`].
     pub fn open(directory: &Path, now_ms: i64) -> Result<(Self, Writer, Option<PathBuf>)> {
+        Self::open_announcing(directory, now_ms, Announce::nobody())
+    }
+
+    /// As [`Self::open`]; what happens is kept for the receivers of `announce`.
+    pub fn open_announcing(
+        directory: &Path,
+        now_ms: i64,
+        announce: Announce,
+    ) -> Result<(Self, Writer, Option<PathBuf>)> {
         let path = directory.join("centre.db");
         let opened = shared::open(&path, SCHEMA, now_ms)?;
         let files = Files::new(directory.join("snapshots"))?;
@@ -96,6 +108,7 @@ impl SqliteStore {
             connection: opened.connection,
             files,
             readers: readers.clone(),
+            announce,
             broken: false,
             _lock: opened.lock,
         };
@@ -217,8 +230,9 @@ impl Database {
             Item::Snapshot { sha256, jpeg, .. } => Some((sha256.as_str(), &jpeg[..])),
             _ => None,
         }))?;
-        let Self { connection, files, .. } = self;
-        durable(connection, COMMIT, |tx| batch.iter().map(|item| commit_one(tx, files, item, now_ms)).collect())
+        let Self { connection, files, announce, .. } = self;
+        let kept = Kept { files, announce };
+        durable(connection, COMMIT, |tx| batch.iter().map(|item| commit_one(tx, &kept, item, now_ms)).collect())
     }
 
     fn list<T>(
@@ -284,13 +298,19 @@ pub(super) fn stored_camera(r: &Row<'_>) -> Result<StoredCamera> {
     Ok(StoredCamera { node: column(r, 0)?, camera: column(r, 1)?, status: parse(&json)?, current: column(r, 3)? })
 }
 
-fn commit_one(tx: &Transaction<'_>, files: &Files, item: &Item, now_ms: i64) -> Result<Outcome> {
+/// What a commit needs besides the database.
+pub(super) struct Kept<'a> {
+    pub(super) files: &'a Files,
+    pub(super) announce: &'a Announce,
+}
+
+fn commit_one(tx: &Transaction<'_>, kept: &Kept<'_>, item: &Item, now_ms: i64) -> Result<Outcome> {
     match item {
-        Item::Event { node, event, json, times } => event::commit(tx, files, node, event, json, *times, now_ms),
+        Item::Event { node, event, json, times } => event::commit(tx, kept, node, event, json, *times, now_ms),
         Item::Snapshot { node, camera, event, sha256, jpeg } => {
             let new =
                 commit_snapshot(tx, node, camera, event, (sha256, jpeg.len()), now_ms).map_err(|e| fault(COMMIT, e))?;
-            Ok(if new { Outcome::Snapshot { path: files.path(sha256) } } else { Outcome::Duplicate })
+            Ok(if new { Outcome::Snapshot { path: kept.files.path(sha256) } } else { Outcome::Duplicate })
         }
         Item::Answer { node, answer } => command::answered(tx, node, answer, now_ms),
         Item::Node { node, status } => commit_node(tx, node, status.as_ref(), now_ms),

@@ -3,12 +3,13 @@
 
 use rusqlite::{Connection, Row, Transaction, params};
 
-use super::sqlite::{SqliteStore, column};
-use super::{EventKey, TriageStore, event};
+use super::sqlite::{Database, SqliteStore, column};
+use super::{EventKey, TriageStore, event, webhook};
 use crate::base::{Error, ErrorKind, Result};
 use crate::centre::triage::{
     Act, Deed, HistoryRow, Officer, Refusal, Snooze, Triage, Verdict, escalation_window, step,
 };
+use crate::config::What;
 use crate::store::sqlite::{durable, fault};
 
 const DOING: &str = "cannot keep the triage of an event";
@@ -24,8 +25,21 @@ impl TriageStore for SqliteStore {
         version: u32,
         now_ms: i64,
     ) -> Result<Result<Triage, Refusal>> {
-        let work = move |tx: &Transaction<'_>| apply(tx, &event, &act, &by, version, now_ms);
-        self.handle.call(move |db| durable(&mut db.connection, DOING, work)).await
+        self.handle
+            .call(move |db| {
+                let Database { connection, announce, .. } = db;
+                durable(connection, DOING, |tx| {
+                    let done = apply(tx, &event, &act, &by, version, now_ms)?;
+                    if let (Act::Dispatch, Ok(triage)) = (&act, &done) {
+                        let (node, event) = (event.0.as_str(), event.1.as_str());
+                        let incident = triage.incident.as_deref();
+                        let deed = webhook::Deed { what: What::Dispatch, node, event, by: Some(&by.id), incident };
+                        webhook::tell(tx, announce, &deed, now_ms)?;
+                    }
+                    Ok(done)
+                })
+            })
+            .await
     }
 
     async fn join(&self, event: EventKey, with: EventKey, by: Officer, now_ms: i64) -> Result<Result<Triage, Refusal>> {

@@ -8,6 +8,7 @@ pub mod made;
 pub mod onnx;
 pub mod post;
 pub mod proxy;
+pub mod receiver;
 pub mod routes;
 pub mod rtsp;
 pub mod s3;

@@ -193,6 +193,7 @@ impl Running {
             clips: ClipStore::Directory(directory.join("clips")),
             link: None,
             web: None,
+            webhooks: Vec::new(),
             escalate_after: None,
         };
         let ward = Ward { id: WARD, name: WARD, timezone: "Asia/Ho_Chi_Minh" };

@@ -6,8 +6,8 @@ const ANYBODY: &[Role] = &Role::ALL;
 const WATCH: &[Role] = &[Role::DutyOfficer, Role::Commander];
 const SEARCH: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander, Role::Investigator];
 const FILM: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander];
-const COMMAND: &[Role] = &[Role::Commander];
 const EDIT: &[Role] = &[Role::Commander, Role::Technician];
+const COMMAND: &[Role] = &[Role::Commander];
 
 /// Who may use a route; none: without logging in.
 pub type Entry = (&'static str, &'static str, Option<&'static [Role]>);
@@ -20,6 +20,14 @@ pub const ROUTES: &[Entry] = &[
     ("get", "/session", Some(ANYBODY)),
     ("put", "/session/password", Some(ANYBODY)),
     ("delete", "/session", Some(ANYBODY)),
+    ("get", "/me/sessions", Some(ANYBODY)),
+    ("delete", "/me/sessions/{id}", Some(ANYBODY)),
+    ("post", "/me/totp", Some(ANYBODY)),
+    ("put", "/me/totp", Some(ANYBODY)),
+    ("delete", "/me/totp", Some(ANYBODY)),
+    ("get", "/map", Some(ANYBODY)),
+    ("get", "/map/plan", Some(ANYBODY)),
+    ("get", "/map/tiles/{z}/{x}/{y}", Some(ANYBODY)),
     ("get", "/stream", Some(ANYBODY)),
     ("get", "/events", Some(SEARCH)),
     ("get", "/events/counts", Some(SEARCH)),
@@ -43,12 +51,15 @@ pub const ROUTES: &[Entry] = &[
     ("post", "/nodes/{node}/discovery", Some(EDIT)),
     ("get", "/vendors", Some(ANYBODY)),
     ("get", "/cameras/{node}/{camera}/still", Some(FILM)),
+    ("get", "/nodes/{node}/document", Some(EDIT)),
+    ("patch", "/nodes/{node}/document", Some(EDIT)),
     ("get", "/live/wall", Some(FILM)),
     ("get", "/live/camera", Some(FILM)),
     ("get", "/cameras/{node}/{camera}/picture", Some(FILM)),
     ("get", "/cameras/{node}/{camera}/recordings", Some(FILM)),
     ("post", "/cameras/{node}/{camera}/clips", Some(FILM)),
     ("post", "/cameras/{node}/{camera}/holds", Some(WATCH)),
+    ("get", "/holds", Some(WATCH)),
     ("delete", "/holds/{id}", Some(WATCH)),
     ("get", "/commands/{id}", Some(ANYBODY)),
     ("get", "/commands/{id}/clip", Some(ANYBODY)),
@@ -59,5 +70,7 @@ pub const ROUTES: &[Entry] = &[
     ("post", "/users", Some(COMMAND)),
     ("patch", "/users/{id}", Some(COMMAND)),
     ("post", "/users/{id}/link", Some(COMMAND)),
+    ("delete", "/users/{id}/sessions", Some(COMMAND)),
+    ("delete", "/users/{id}/totp", Some(COMMAND)),
     ("get", "/log", Some(ANYBODY)),
 ];

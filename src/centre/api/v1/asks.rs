@@ -6,19 +6,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::caller::{About, Purpose, State, Visitor};
-use super::input::Body;
+use super::input::{Asked as Wanted, Body};
 use super::media::film as send_film;
 use super::problem::{Answer, Code, Problem, invalid, refuse};
 use super::shape::ClipJson;
 use crate::base::types::CameraId;
 use crate::centre::account::can::{Action, Denial, Object};
 use crate::centre::control::{self, Question, Reply};
+use crate::centre::store::hold::MAX_HOLDS;
 use crate::centre::store::query::{EventQuery, EventStore};
-use crate::centre::store::{Asked, CommandStore, LinkStore};
+use crate::centre::store::{Asked, CommandStore, HoldStore, LinkStore, StoredHold};
 use crate::wire::command::Ask;
 use crate::wire::event::rfc3339;
 
@@ -96,6 +97,71 @@ pub(super) async fn hold(
 ) -> Answer<(StatusCode, Json<Ordered>)> {
     let what = |camera, from, to| Ask::Hold { camera, from, to };
     api.ask(visitor, Action::Hold, place, range, what).await
+}
+
+/// Which holds are wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub(super) struct Holds {
+    /// Only those that may be released.
+    active: bool,
+    /// 1 to 500; default 200.
+    limit: Option<usize>,
+}
+
+/// What nodes were asked to keep, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HoldList {
+    items: Vec<HoldJson>,
+}
+
+/// A range that a node was asked to keep.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HoldJson {
+    id: String,
+    node: String,
+    camera: String,
+    camera_name: String,
+    from_ms: i64,
+    to_ms: i64,
+    /// The login name of who asked.
+    who: String,
+    why: String,
+    /// When it was asked for.
+    since_ms: i64,
+    /// `pending`, `held`, `too_late`, `failed`, `released`
+    state: String,
+    /// It may be released.
+    active: bool,
+}
+
+/// What is held.
+#[utoipa::path(get, path = "/holds", tag = "asks", params(Holds),
+    responses((status = 200, body = HoldList), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) async fn holds(api: State, visitor: Visitor, Wanted(wanted): Wanted<Holds>) -> Answer<Json<HoldList>> {
+    visitor.may(Action::Hold, &Object::Ward)?;
+    let limit = wanted.limit.unwrap_or(200);
+    if !(1..=MAX_HOLDS).contains(&limit) {
+        return Err(invalid(format!("limit is 1 to {MAX_HOLDS}")));
+    }
+    visitor.see(&api, Action::Hold, About::new("holds")).await?;
+    let mut held = api.store.holds(wanted.active, limit).await?;
+    held.retain(|h| api.lent(&h.node, &h.camera, |lent| visitor.ask(Action::Hold, &Object::Event(lent))).is_ok());
+    let item = |h: StoredHold| HoldJson {
+        active: h.is_active(),
+        camera_name: api.camera_name(&h.node, &h.camera),
+        id: h.id,
+        node: h.node,
+        camera: h.camera,
+        from_ms: h.from_ms,
+        to_ms: h.to_ms,
+        who: h.issuer,
+        why: h.reason,
+        since_ms: h.issued_ms,
+        state: h.state,
+    };
+    Ok(Json(HoldList { items: held.into_iter().map(item).collect() }))
 }
 
 /// Lets go of what is held.

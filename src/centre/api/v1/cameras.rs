@@ -2,15 +2,18 @@
 
 use axum::Json;
 use axum::extract::Path;
+use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::{State, Visitor};
 use super::problem::{Answer, Code, Problem, refuse};
+use super::tag::tagged;
 use super::{Api, shape};
 use crate::centre::account::CameraKey;
 use crate::centre::account::can::{Action, Object};
 use crate::centre::directory::Known;
+use crate::centre::store::webhook::Standing;
 use crate::wire::channel::{LineInfo, ZoneInfo};
 use crate::wire::status::PeerState;
 
@@ -91,6 +94,22 @@ pub(super) struct NodeList {
     store_trouble: Option<String>,
     /// Why clips cannot be stored.
     clip_trouble: Option<String>,
+    /// How receivers of webhooks stand.
+    webhooks: Vec<WebhookJson>,
+}
+
+/// One receiver of webhooks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WebhookJson {
+    name: String,
+    /// What waits, or is being sent.
+    waiting: u64,
+    /// Since when the oldest of it waits.
+    waiting_since_ms: Option<i64>,
+    /// What was not taken in time, in the last seven days.
+    given_up: u64,
+    /// Why the last attempt failed, of what waits or was given up.
+    trouble: Option<String>,
 }
 
 /// One node.
@@ -115,11 +134,12 @@ pub(super) struct BrokerJson {
 
 /// All cameras.
 #[utoipa::path(get, path = "/cameras", tag = "cameras",
-    responses((status = 200, body = CameraList), (status = 403, body = Problem)))]
-pub(super) async fn list(api: State, visitor: Visitor) -> Answer<Json<CameraList>> {
+    responses((status = 200, body = CameraList), (status = 304), (status = 403, body = Problem)))]
+pub(super) async fn list(api: State, visitor: Visitor, headers: HeaderMap) -> Answer {
     visitor.may(Action::CameraView, &Object::Ward)?;
     let reached = api.directory.cameras().into_iter().filter(|((n, c), _)| visitor.session.user.reaches(n, c));
-    Ok(Json(CameraList { items: reached.map(|(key, known)| api.camera_json(&visitor, key, known)).collect() }))
+    let items = reached.map(|(key, known)| api.camera_json(&visitor, key, known)).collect();
+    tagged(&headers, &CameraList { items })
 }
 
 /// One camera.
@@ -139,8 +159,8 @@ pub(super) async fn one(
 
 /// All nodes.
 #[utoipa::path(get, path = "/nodes", tag = "cameras",
-    responses((status = 200, body = NodeList), (status = 403, body = Problem)))]
-pub(super) async fn nodes(api: State, visitor: Visitor) -> Answer<Json<NodeList>> {
+    responses((status = 200, body = NodeList), (status = 304), (status = 403, body = Problem)))]
+pub(super) async fn nodes(api: State, visitor: Visitor, headers: HeaderMap) -> Answer {
     visitor.may(Action::NodeView, &Object::Ward)?;
     let cameras = api.directory.cameras();
     let node = |(node, status): (String, crate::wire::status::PeerStatus)| {
@@ -158,12 +178,21 @@ pub(super) async fn nodes(api: State, visitor: Visitor) -> Answer<Json<NodeList>
         }
     };
     let health = api.health.borrow().clone();
-    Ok(Json(NodeList {
+    let list = NodeList {
         items: api.directory.nodes().into_iter().map(node).collect(),
         broker: BrokerJson { connected: health.connected, trouble: health.trouble },
         store_trouble: health.store_trouble,
         clip_trouble: health.clip_trouble,
-    }))
+        webhooks: health.webhooks.into_iter().map(WebhookJson::from).collect(),
+    };
+    tagged(&headers, &list)
+}
+
+impl From<Standing> for WebhookJson {
+    fn from(s: Standing) -> Self {
+        let Standing { webhook, waiting, waiting_since_ms, given_up, trouble } = s;
+        Self { name: webhook, waiting, waiting_since_ms, given_up, trouble }
+    }
 }
 
 impl Api {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::caller::{About, State, Visitor};
 use super::input::Asked;
 use super::problem::{Answer, Code, Problem, invalid, refuse};
+use super::tag::tagged;
 use super::{Api, shape};
 use crate::base::types::{Phase, Severity};
 use crate::centre::account::can::{Action, Object};
@@ -92,19 +93,20 @@ pub(super) async fn counts(
 /// One event.
 #[utoipa::path(get, path = "/events/{node}/{id}", tag = "events",
     params(("node" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = shape::DetailJson), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = shape::DetailJson), (status = 304), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn detail(
     api: State,
     visitor: Visitor,
     Path((node, id)): Path<(String, String)>,
-) -> Answer<Json<shape::DetailJson>> {
+    headers: HeaderMap,
+) -> Answer {
     let detail = api.detail(&visitor, Action::EventView, node, id).await?;
     let summary = &detail.summary;
     visitor
         .see(&api, Action::EventView, About::of_camera(&summary.id, &summary.node, summary.camera.as_deref()))
         .await?;
     let nearby = api.nearby(&visitor, summary).await?;
-    Ok(Json(api.detail_json(detail, nearby)))
+    tagged(&headers, &api.detail_json(detail, nearby))
 }
 
 /// The list as a table, at most 10,000 rows.

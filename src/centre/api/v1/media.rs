@@ -12,7 +12,7 @@ use super::caller::{About, Purpose, State, Visitor};
 use super::input::Asked;
 use super::problem::{Answer, Code, Problem, refuse};
 use crate::centre::account::can::Action;
-use crate::centre::store::query::EventDetail;
+use crate::centre::store::query::{EventDetail, EventStore};
 use crate::wire::link::{ClipNote, is_sha256};
 
 /// Which picture.
@@ -44,14 +44,30 @@ pub(super) async fn snapshot(
     picture(&api, &visitor, &detail, which.sha256.as_deref(), object).await
 }
 
-/// The picture that a list shows. It is the whole picture; the list wrote it down already.
+/// The picture that a list shows: no wider than 320 pixels. The list wrote it down already.
 #[utoipa::path(get, path = "/events/{node}/{id}/thumbnail", tag = "media",
     params(("node" = String, Path), ("id" = String, Path), Purpose),
     responses((status = 200, content_type = "image/jpeg"), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn thumbnail(api: State, visitor: Visitor, Path((node, id)): Path<(String, String)>) -> Answer {
-    let detail = api.detail(&visitor, Action::SnapshotView, node, id).await?;
-    let object = thumbnail_key(&detail.summary.id);
-    picture(&api, &visitor, &detail, None, object).await
+    let summary = api.events.summary(node.clone(), id.clone()).await?.ok_or_else(|| refuse(Code::NotFound))?;
+    api.permit(&visitor, Action::SnapshotView, &summary)?;
+    let newest = match &summary.snapshot {
+        Some(sha256) => api.events.snapshot(sha256.clone()).await?.map(|path| (sha256.clone(), path)),
+        None => None,
+    };
+    let found = match newest {
+        Some(found) => Some(found),
+        // An earlier picture is better than none.
+        None => {
+            let detail = api.detail(&visitor, Action::SnapshotView, node, id).await?;
+            detail.snapshots.into_iter().rev().find_map(|s| Some((s.sha256, s.path?)))
+        }
+    };
+    let (sha256, path) = found.ok_or_else(|| refuse(Code::NotFound))?;
+    let about = About::of_camera(thumbnail_key(&summary.id), &summary.node, summary.camera.as_deref());
+    visitor.see(&api, Action::SnapshotView, about).await?;
+    let jpeg = api.thumbnails.of(&sha256, path).await?;
+    Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
 }
 
 async fn picture(api: &Api, visitor: &Visitor, detail: &EventDetail, sha256: Option<&str>, object: String) -> Answer {

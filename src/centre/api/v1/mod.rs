@@ -4,12 +4,15 @@
 mod asks;
 mod caller;
 mod cameras;
+mod document;
 mod emergencies;
 mod events;
 mod input;
 mod live;
 mod log;
+mod map;
 mod media;
+mod own;
 mod page;
 mod problem;
 mod scout;
@@ -17,6 +20,7 @@ mod session;
 mod shape;
 mod still;
 mod stream;
+mod tag;
 mod tell;
 mod triage;
 mod users;
@@ -38,7 +42,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::base::{Clock, Error, ErrorKind, Result};
@@ -51,6 +55,7 @@ use crate::centre::live::Hub;
 use crate::centre::objects::Objects;
 use crate::centre::store::query::EventSummary;
 use crate::centre::store::{AccessEntry, AccessStore, SqliteEvents, SqliteStore};
+use crate::centre::thumbnail::Thumbnails;
 use crate::centre::{Health, Notice};
 use crate::config::WebConfig;
 
@@ -69,49 +74,46 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'self'; \
     form-action 'self'; frame-ancestors 'none'";
 
-/// What the API is joined to.
+/// The API with what it is joined to, and what it keeps of its own.
 pub struct Api {
-    pub ward: String,
-    pub ward_name: String,
-    /// IANA name, and what it means.
-    pub timezone_name: String,
-    pub timezone: TimeZone,
-    pub web: WebConfig,
-    pub store: SqliteStore,
-    pub events: SqliteEvents,
-    pub objects: Objects,
-    pub accounts: Accounts<SqliteStore>,
-    pub hub: Hub,
-    pub directory: Arc<Directory>,
-    pub feed: Arc<Feed>,
-    pub health: watch::Receiver<Health>,
-    pub clock: Arc<dyn Clock>,
+    parts: Parts,
+    /// What the site's time zone means.
+    timezone: TimeZone,
     desk: Desk<SqliteStore>,
     /// Display names by user id.
     people: RwLock<HashMap<String, String>>,
-    /// Ends what would go on for ever.
-    pub shutdown: watch::Receiver<bool>,
     views: Views,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
 }
 
 type Shared = Arc<Api>;
 
-/// Everything an [`Api`] is made of, by name.
+/// What the API is joined to.
 pub struct Parts {
     pub ward: String,
     pub ward_name: String,
-    pub timezone: String,
+    /// IANA name.
+    pub timezone_name: String,
     pub web: WebConfig,
     pub store: SqliteStore,
     pub events: SqliteEvents,
     pub objects: Objects,
     pub accounts: Accounts<SqliteStore>,
+    pub thumbnails: Thumbnails,
     pub hub: Hub,
     pub directory: Arc<Directory>,
     pub feed: Arc<Feed>,
     pub health: watch::Receiver<Health>,
     pub notices: broadcast::Sender<Arc<Notice>>,
     pub clock: Arc<dyn Clock>,
+    /// Ends what would go on for ever.
     pub shutdown: watch::Receiver<bool>,
 }
 
@@ -121,28 +123,10 @@ impl Api {
     /// # Errors
     /// `Config` when the time zone is unknown.
     pub fn new(parts: Parts) -> Result<Self> {
-        let timezone = TimeZone::get(&parts.timezone)
+        let timezone = TimeZone::get(&parts.timezone_name)
             .map_err(|e| Error::new(ErrorKind::Config, "the site's time zone is unknown").source(e))?;
-        Ok(Self {
-            ward: parts.ward,
-            ward_name: parts.ward_name,
-            timezone_name: parts.timezone,
-            timezone,
-            web: parts.web,
-            desk: Desk::new(parts.store.clone(), parts.notices, parts.clock.clone()),
-            people: RwLock::default(),
-            store: parts.store,
-            events: parts.events,
-            objects: parts.objects,
-            accounts: parts.accounts,
-            hub: parts.hub,
-            directory: parts.directory,
-            feed: parts.feed,
-            health: parts.health,
-            clock: parts.clock,
-            shutdown: parts.shutdown,
-            views: Views::default(),
-        })
+        let desk = Desk::new(parts.store.clone(), parts.notices.clone(), parts.clock.clone());
+        Ok(Self { parts, timezone, desk, people: RwLock::default(), views: Views::default() })
     }
 
     /// Asks `decide` about a camera on the terms that are in force now.
@@ -211,6 +195,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(session::me, session::login, session::logout))
         .routes(routes!(session::link))
         .routes(routes!(session::password))
+        .routes(routes!(own::sessions))
+        .routes(routes!(own::end_session))
+        .routes(routes!(own::begin, own::confirm, own::drop_factor))
         .routes(routes!(events::list))
         .routes(routes!(events::counts))
         .routes(routes!(events::csv))
@@ -231,6 +218,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(scout::probe))
         .routes(routes!(scout::discovery))
         .routes(routes!(scout::vendors))
+        .routes(routes!(document::read, document::change).layer(DefaultBodyLimit::max(document::MAX_CHANGE)))
         .routes(routes!(live::wall))
         .routes(routes!(live::camera))
         .routes(routes!(live::picture))
@@ -238,6 +226,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(still::still))
         .routes(routes!(asks::clip))
         .routes(routes!(asks::hold))
+        .routes(routes!(asks::holds))
         .routes(routes!(asks::release))
         .routes(routes!(asks::one))
         .routes(routes!(asks::film))
@@ -246,6 +235,11 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::edit))
         .routes(routes!(users::link))
+        .routes(routes!(users::end_sessions))
+        .routes(routes!(users::drop_factor))
+        .routes(routes!(map::map))
+        .routes(routes!(map::plan))
+        .routes(routes!(map::tile))
         .routes(routes!(log::list))
         .routes(routes!(stream::stream))
 }
@@ -304,7 +298,8 @@ async fn own_page(request: Request, next: Next) -> Response {
 
 async fn no_store(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A route that knows better said so itself.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

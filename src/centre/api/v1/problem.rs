@@ -14,6 +14,8 @@ use crate::wire::link::PROBLEM_JSON;
 pub(super) enum Code {
     Unauthorized,
     WrongLogin,
+    TotpNeeded,
+    WrongCode,
     PasswordNeeded,
     Locked,
     Forbidden,
@@ -27,6 +29,7 @@ pub(super) enum Code {
     Unavailable,
     NodeAway,
     DocumentRejected,
+    ConsentNeeded,
     Timeout,
     Internal,
 }
@@ -37,6 +40,8 @@ impl Code {
         match self {
             Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "nobody is logged in"),
             Self::WrongLogin => ("wrong-login", S::UNAUTHORIZED, "name or password is wrong"),
+            Self::TotpNeeded => ("totp-needed", S::UNAUTHORIZED, "a code of the second factor is asked for"),
+            Self::WrongCode => ("wrong-code", S::UNAUTHORIZED, "the code is wrong, or was used"),
             Self::PasswordNeeded => ("password-needed", S::BAD_REQUEST, "a password has to be chosen"),
             Self::Locked => ("locked", S::TOO_MANY_REQUESTS, "too many tries"),
             Self::Forbidden => ("forbidden", S::FORBIDDEN, "this is not allowed"),
@@ -50,6 +55,9 @@ impl Code {
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "this cannot be done now"),
             Self::NodeAway => ("node_away", S::SERVICE_UNAVAILABLE, "the node is not there"),
             Self::DocumentRejected => ("document_rejected", S::UNPROCESSABLE_ENTITY, "these settings are wrong"),
+            Self::ConsentNeeded => {
+                ("consent_needed", S::CONFLICT, "the owner has to agree, and the reason has to say so")
+            }
             Self::Timeout => ("timeout", S::GATEWAY_TIMEOUT, "this took too long"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "something is wrong at the centre"),
         }
@@ -75,6 +83,8 @@ pub(super) struct Problem {
 #[derive(Debug)]
 pub(super) struct Refused {
     code: Code,
+    /// Another than the code's own.
+    status: Option<StatusCode>,
     detail: Option<String>,
     more: serde_json::Map<String, serde_json::Value>,
     retry_seconds: Option<u64>,
@@ -85,7 +95,7 @@ pub(super) type Answer<T = Response> = Result<T, Refused>;
 
 /// A refusal without details.
 pub(super) fn refuse(code: Code) -> Refused {
-    Refused { code, detail: None, more: serde_json::Map::new(), retry_seconds: None }
+    Refused { code, status: None, detail: None, more: serde_json::Map::new(), retry_seconds: None }
 }
 
 /// A refusal that says what is wrong with the question.
@@ -102,6 +112,12 @@ impl Refused {
     /// With a sentence that says why.
     pub(super) fn because(code: Code, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..refuse(code) }
+    }
+
+    /// With another status.
+    pub(super) fn status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
     }
 
     pub(super) fn retry(mut self, seconds: u64) -> Self {
@@ -135,6 +151,7 @@ impl From<Error> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (name, status, title) = self.code.row();
+        let status = self.status.unwrap_or(status);
         let problem = Problem {
             kind: format!("urn:wardwatch:problem:{name}"),
             title: title.to_owned(),

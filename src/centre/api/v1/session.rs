@@ -36,6 +36,8 @@ pub(super) struct Me {
     /// The cameras in reach; null: all.
     #[schema(value_type = Option<Vec<Vec<String>>>)]
     cameras: Option<Vec<CameraKey>>,
+    /// There is a second factor.
+    totp: bool,
     expires_ms: i64,
 }
 
@@ -54,6 +56,8 @@ pub(super) struct MeUser {
 pub(super) struct Login {
     name: String,
     password: String,
+    /// Of the second factor, where there is one.
+    code: Option<String>,
 }
 
 /// A one-time link, and the password that is chosen with it.
@@ -61,6 +65,8 @@ pub(super) struct Login {
 pub(super) struct Link {
     token: String,
     password: Option<String>,
+    /// Of the second factor, where there is one.
+    code: Option<String>,
 }
 
 /// A change of one's own password.
@@ -86,8 +92,9 @@ pub(super) async fn site(api: State) -> Answer<Json<SiteJson>> {
 /// Who one is.
 #[utoipa::path(get, path = "/session", tag = "session",
     responses((status = 200, body = Me), (status = 401, body = Problem)))]
-pub(super) async fn me(visitor: Visitor) -> Json<Me> {
-    Json(Me::of(&visitor.session))
+pub(super) async fn me(api: State, visitor: Visitor) -> Answer<Json<Me>> {
+    let factor = api.accounts.has_factor(&visitor.session.user.id).await?;
+    Ok(Json(Me::of(&visitor.session, factor)))
 }
 
 /// Logs in.
@@ -102,14 +109,17 @@ pub(super) async fn login(
     let request = LoginRequest {
         name: login.name,
         password: Secret::new(login.password),
+        code: login.code.map(Secret::new),
         address: source.address,
         user_agent: source.user_agent.clone(),
     };
     match api.accounts.login(request).await? {
         Ok(logged_in) => {
             api.learn_people().await?;
-            Ok(welcome(&api, &source, jar, logged_in))
+            welcome(&api, &source, jar, logged_in).await
         }
+        Err(LoginRefusal::CodeNeeded) => Err(refuse(Code::TotpNeeded)),
+        Err(LoginRefusal::WrongCode) => Err(refuse(Code::WrongCode)),
         Err(LoginRefusal::Wrong) => Err(refuse(Code::WrongLogin)),
         Err(LoginRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
     }
@@ -125,11 +135,14 @@ pub(super) async fn link(
     Body(link): Body<Link>,
 ) -> Answer<(CookieJar, Json<Me>)> {
     let password = link.password.map(Secret::new);
-    match api.accounts.use_link(&link.token, password, source.address, source.user_agent.clone()).await? {
+    let code = link.code.map(Secret::new);
+    match api.accounts.use_link(&link.token, password, code, source.address, source.user_agent.clone()).await? {
         Ok(logged_in) => {
             api.learn_people().await?;
-            Ok(welcome(&api, &source, jar, logged_in))
+            welcome(&api, &source, jar, logged_in).await
         }
+        Err(LinkRefusal::CodeNeeded) => Err(refuse(Code::TotpNeeded)),
+        Err(LinkRefusal::WrongCode) => Err(refuse(Code::WrongCode)),
         Err(LinkRefusal::Unknown) => Err(refuse(Code::WrongLogin)),
         Err(LinkRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
         Err(LinkRefusal::PasswordNeeded { name, display_name }) => {
@@ -171,13 +184,14 @@ fn weak(text: &str) -> Refused {
     invalid(text)
 }
 
-fn welcome(api: &Api, source: &Source, jar: CookieJar, logged_in: LoggedIn) -> (CookieJar, Json<Me>) {
-    let me = Me::of(&logged_in.session);
-    (jar.add(cookie(api, source, logged_in.token)), Json(me))
+async fn welcome(api: &Api, source: &Source, jar: CookieJar, logged_in: LoggedIn) -> Answer<(CookieJar, Json<Me>)> {
+    let factor = api.accounts.has_factor(&logged_in.session.user.id).await?;
+    let me = Me::of(&logged_in.session, factor);
+    Ok((jar.add(cookie(api, source, logged_in.token)), Json(me)))
 }
 
 impl Me {
-    fn of(session: &Session) -> Self {
+    fn of(session: &Session, totp: bool) -> Self {
         let user = &session.user;
         // What the role may do somewhere: to the ward, to a node, or to the best-shared camera in reach.
         let lent = crate::centre::account::can::Lent {
@@ -204,6 +218,7 @@ impl Me {
             },
             may: Action::ALL.iter().filter(|a| somewhere(a)).map(|a| a.as_str().to_owned()).collect(),
             cameras: user.cut(),
+            totp,
             expires_ms: session.expires_ms,
         }
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use axum::extract::Path;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -64,7 +63,7 @@ pub(super) async fn still(
         return Err(refuse(Code::NotFound));
     }
     let broken = |_| Error::new(ErrorKind::Internal, "a node's picture cannot be read");
-    let jpeg = STANDARD.decode(still.jpeg).map_err(broken)?;
+    let jpeg = BASE64.decode(still.jpeg.as_bytes()).map_err(broken)?;
     let at = HeaderValue::from(still.at_ms);
     Ok(([(header::CONTENT_TYPE.as_str(), HeaderValue::from_static("image/jpeg")), (AT, at)], jpeg).into_response())
 }

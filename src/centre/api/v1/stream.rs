@@ -8,10 +8,13 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event as Line, Sse};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
 
 use super::caller::{State, Visitor};
+use super::input::Asked;
 use super::problem::{Answer, Problem};
 use super::{Api, Shared};
 use crate::centre::account::can::{Action, Object};
@@ -28,11 +31,25 @@ struct Listener {
     waiting: VecDeque<Line>,
 }
 
+/// Where to begin.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub(super) struct From {
+    /// The id of the last item that was heard, for clients that cannot set the header `Last-Event-ID`, which goes before.
+    last_event_id: Option<String>,
+}
+
 /// What happens, as it happens.
-#[utoipa::path(get, path = "/stream", tag = "stream",
+#[utoipa::path(get, path = "/stream", tag = "stream", params(From),
     responses((status = 200, content_type = "text/event-stream"), (status = 401, body = Problem)))]
-pub(super) async fn stream(api: State, visitor: Visitor, headers: HeaderMap) -> Answer<Response> {
-    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok());
+pub(super) async fn stream(
+    api: State,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Asked(from): Asked<From>,
+) -> Answer<Response> {
+    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).or(from.last_event_id.as_deref());
     let Listening { missed, coming, resumed, at } = api.feed.listen(last);
     let mut listener = Listener { api: api.0, visitor, coming, waiting: VecDeque::new() };
     let hello = json!({

@@ -39,6 +39,8 @@ pub(super) struct UserJson {
     ready: bool,
     created_ms: i64,
     last_login_ms: Option<i64>,
+    /// There is a second factor.
+    totp: bool,
 }
 
 /// A new account.
@@ -108,7 +110,8 @@ pub(super) async fn add(
     let by = Some(&visitor.session);
     let (user, link_token, link_expires_ms) =
         api.accounts.add(&new.name, &new.display_name, new.role, new.cameras, by).await?;
-    let user = UserJson::new(user, false, api.clock.now().wall_ms, None);
+    let created_ms = api.clock.now().wall_ms;
+    let user = UserJson::from(Account { user, ready: false, created_ms, last_login_ms: None, second_factor: false });
     Ok((StatusCode::CREATED, Json(AddedJson { user, link_token, link_expires_ms })))
 }
 
@@ -139,6 +142,24 @@ pub(super) async fn link(api: State, visitor: Visitor, Path(id): Path<String>) -
     Ok(Json(LinkJson { link_token, link_expires_ms }))
 }
 
+/// Ends all sessions of one.
+#[utoipa::path(delete, path = "/users/{id}/sessions", tag = "users", params(("id" = String, Path)),
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn end_sessions(api: State, visitor: Visitor, Path(id): Path<String>) -> Answer<StatusCode> {
+    visitor.may(Action::UserEdit, &Object::Ward)?;
+    api.accounts.end_sessions_of(&id, Some(&visitor.session)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes one's second factor away: its user lost the phone.
+#[utoipa::path(delete, path = "/users/{id}/totp", tag = "users", params(("id" = String, Path)),
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn drop_factor(api: State, visitor: Visitor, Path(id): Path<String>) -> Answer<StatusCode> {
+    visitor.may(Action::UserEdit, &Object::Ward)?;
+    api.accounts.drop_factor_of(&id, Some(&visitor.session)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn few(cameras: Option<&BTreeSet<CameraKey>>) -> Answer<()> {
     match cameras.is_some_and(|c| c.len() > MAX_CAMERAS) {
         true => Err(invalid(format!("an account has at most {MAX_CAMERAS} cameras"))),
@@ -146,15 +167,10 @@ fn few(cameras: Option<&BTreeSet<CameraKey>>) -> Answer<()> {
     }
 }
 
-impl UserJson {
-    fn new(user: User, ready: bool, created_ms: i64, last_login_ms: Option<i64>) -> Self {
-        let User { id, name, display_name, role, cameras, disabled } = user;
-        Self { id, name, display_name, role, cameras, disabled, ready, created_ms, last_login_ms }
-    }
-}
-
 impl From<Account> for UserJson {
     fn from(a: Account) -> Self {
-        Self::new(a.user, a.ready, a.created_ms, a.last_login_ms)
+        let Account { user, ready, created_ms, last_login_ms, second_factor: totp } = a;
+        let User { id, name, display_name, role, cameras, disabled } = user;
+        Self { id, name, display_name, role, cameras, disabled, ready, created_ms, last_login_ms, totp }
     }
 }

@@ -105,7 +105,11 @@ CREATE TABLE user (
   password TEXT,
   disabled INTEGER NOT NULL,
   created_ms INTEGER NOT NULL,
-  last_login_ms INTEGER
+  last_login_ms INTEGER,
+  totp TEXT,
+  totp_step INTEGER,
+  totp_begun TEXT,
+  totp_begun_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE user_camera (
@@ -210,3 +214,17 @@ CREATE TABLE emergency (
   until_ms INTEGER NOT NULL,
   ended_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE webhook_delivery (
+  id TEXT PRIMARY KEY,
+  webhook TEXT NOT NULL,
+  body TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  next_ms INTEGER,
+  given_up_ms INTEGER,
+  detail TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX webhook_next ON webhook_delivery (next_ms) WHERE next_ms IS NOT NULL;
+CREATE INDEX webhook_standing ON webhook_delivery (webhook, created_ms, next_ms, given_up_ms);
+CREATE INDEX webhook_given_up ON webhook_delivery (given_up_ms) WHERE given_up_ms IS NOT NULL;
