@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything is idempotent.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page demo test chaos chaos-recording bench-record bench-clips bench-memory bench-query
+.PHONY: help setup page demo test chaos chaos-recording bench-record bench-clips bench-memory bench-query bench-page
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,3 +39,6 @@ bench-memory: setup ## what a worker with 1, 4 and 8 cameras takes of memory; 10
 
 bench-query: setup ## how long the centre takes to answer, with a million events, while more come; 10 minutes; ARGS="--events 100000 --keep DIR"
 	cargo test --release --test query-bench -- $(ARGS)
+
+bench-page: page ## how soon an alert, and a live picture, is seen in a browser; 4 minutes on a quiet machine; ARGS="feed --store DIR" with a store of bench-query --keep DIR
+	cargo test --release --test page-bench -- $(ARGS)

@@ -26,4 +26,5 @@ done
 
 officer=$(grep -o 'http://[^ ]*/#/link/[0-9a-f]*' "$work/log" | head -1)
 cd web
-WARDWATCH_URL=${link%%/#*} WARDWATCH_LINK=$officer WARDWATCH_COMMANDER_LINK=$link npm run --silent e2e
+WARDWATCH_URL=${link%%/#*} WARDWATCH_LINK=$officer WARDWATCH_COMMANDER_LINK=$link \
+  WARDWATCH_PROGRAM=$PWD/../target/debug/wardwatch WARDWATCH_DEMO=$work/state npm run --silent e2e

@@ -1,9 +1,11 @@
 // The one place that speaks HTTP with the centre. Views call these functions and show an ApiError.
 
 import type {
-  Camera, Command, Counts, Emergency, EventDetail, EventSummary, LogItem, Me, Nodes, Page, Recordings,
-  Report, Role, Site, Snooze, Triage, User, Verdict, CameraKey,
+  Camera, CameraKey, Command, Counts, Device, Emergency, EventDetail, EventSummary, Hold, LogItem, MapGround, Me, Nodes, Page,
+  Probed, Recordings, Rehearsed, Report, Role, SessionItem, Site, Snooze, TotpBegun, Triage, User, Verdict,
 } from './types';
+import type { CamerasDocument, CameraTable, Edit } from './draft';
+import type { Vendor } from './csv';
 import type { TriageAction } from './triage';
 
 export class ApiError extends Error {
@@ -62,16 +64,20 @@ export function whenUnauthorized(handler: () => void): void {
   onUnauthorized = handler;
 }
 
-async function call<T>(method: string, path: string, body?: unknown, query?: Query): Promise<T> {
+interface How { query?: Query; timeout_ms?: number; signal?: AbortSignal; headers?: Record<string, string> }
+
+async function call<T>(method: string, path: string, body?: unknown, how: How = {}): Promise<T> {
   let response: Response;
-  const init: RequestInit = { method, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const timeout = AbortSignal.timeout(how.timeout_ms ?? TIMEOUT_MS);
+  const init: RequestInit = { method, credentials: 'same-origin', signal: how.signal ? either(how.signal, timeout) : timeout };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
-    init.headers = { 'content-type': 'application/json' };
+    init.headers = { 'content-type': 'application/json', ...how.headers };
   }
   try {
-    response = await fetch(url(path, query), init);
+    response = await fetch(url(path, how.query), init);
   } catch (cause) {
+    if (how.signal?.aborted) throw new ApiError('aborted', 0);
     throw new ApiError(cause instanceof DOMException && cause.name === 'TimeoutError' ? 'timeout' : 'network', 0);
   }
   if (!response.ok) {
@@ -86,8 +92,36 @@ async function call<T>(method: string, path: string, body?: unknown, query?: Que
   return (text ? JSON.parse(text) : undefined) as T;
 }
 
-const get = <T>(path: string, query?: Query) => call<T>('GET', path, undefined, query);
-const post = <T>(path: string, body: unknown) => call<T>('POST', path, body);
+/** A picture that may not be there, with the moment it really shows. */
+export async function fetchStill(address: string, signal: AbortSignal): Promise<{ blob: Blob; at_ms: number | null }> {
+  let response: Response;
+  try {
+    response = await fetch(address, { credentials: 'same-origin', signal });
+  } catch (cause) {
+    if (signal.aborted) throw cause;
+    throw new ApiError('network', 0);
+  }
+  if (!response.ok) {
+    const error = problem(response.status, await response.json().catch(() => null));
+    if (error.code === 'unauthorized') onUnauthorized();
+    throw error;
+  }
+  const at = Number(response.headers.get('wardwatch-at-ms'));
+  return { blob: await response.blob(), at_ms: at > 0 ? at : null };
+}
+
+/** Ends with whichever ends first. (`AbortSignal.any` is not in all browsers that we want.) */
+function either(...signals: AbortSignal[]): AbortSignal {
+  const both = new AbortController();
+  for (const signal of signals) {
+    if (signal.aborted) both.abort(signal.reason);
+    signal.addEventListener('abort', () => both.abort(signal.reason), { once: true, signal: both.signal });
+  }
+  return both.signal;
+}
+
+const get = <T>(path: string, query?: Query) => call<T>('GET', path, undefined, query ? { query } : {});
+const post = <T>(path: string, body: unknown, how: How = {}) => call<T>('POST', path, body, how);
 
 const eventPath = (node: string, id: string) => `events/${part(node)}/${part(id)}`;
 const cameraPath = (node: string, camera: string) => `cameras/${part(node)}/${part(camera)}`;
@@ -96,11 +130,15 @@ export const api = {
   site: () => get<Site>('site'),
 
   me: () => get<Me>('session'),
-  login: (name: string, password: string) => post<Me>('session', { name, password }),
-  loginByLink: (token: string, password?: string) =>
-    post<Me>('session/link', password === undefined ? { token } : { token, password }),
+  login: (name: string, password: string, code?: string) => post<Me>('session', { name, password, code }),
+  loginByLink: (token: string, password?: string, code?: string) => post<Me>('session/link', { token, password, code }),
   logout: () => call<void>('DELETE', 'session'),
   changePassword: (old: string, fresh: string) => call<void>('PUT', 'session/password', { old, new: fresh }),
+  sessions: () => get<{ items: SessionItem[] }>('me/sessions').then(list),
+  endSession: (id: string) => call<void>('DELETE', `me/sessions/${part(id)}`),
+  beginTotp: () => post<TotpBegun>('me/totp', {}),
+  confirmTotp: (code: string) => call<void>('PUT', 'me/totp', { code }),
+  removeTotp: (password: string) => call<void>('DELETE', 'me/totp', { password }),
 
   events: (query: Query) => get<Page<EventSummary>>('events', query),
   counts: (query: Query) => get<Counts>('events/counts', query),
@@ -127,7 +165,22 @@ export const api = {
     post<{ command: string }>(`${cameraPath(node, camera)}/clips`, body),
   hold: (node: string, camera: string, body: { from_ms: number; to_ms: number; reason: string; case?: string }) =>
     post<{ command: string }>(`${cameraPath(node, camera)}/holds`, body),
+  holds: () => get<{ items: Hold[] }>('holds', { active: true, limit: 500 }).then(list),
+  release: (id: string, reason: string) => call<{ command: string }>('DELETE', `holds/${part(id)}`, { reason }),
   command: (id: string) => get<Command>(`commands/${part(id)}`),
+
+  // Asked of the node itself, which may be slow: it opens cameras and goes through a day of tracks.
+  document: (node: string) => get<CamerasDocument>(`nodes/${part(node)}/document`),
+  changeDocument: (node: string, revision: number, body: { edits: Edit[]; reason?: string; check?: boolean }) =>
+    call<{ revision: number; checked: boolean }>('PATCH', `nodes/${part(node)}/document`, body, {
+      headers: { 'if-match': `"${revision}"` }, timeout_ms: 60_000,
+    }),
+  rehearse: (node: string, body: { camera: CameraTable; from_ms?: number; to_ms?: number }, signal: AbortSignal) =>
+    post<Rehearsed>(`nodes/${part(node)}/rehearsal`, body, { signal, timeout_ms: 60_000 }),
+  probe: (node: string, body: { url: string; user?: string; password?: string; transport?: string; tls_pin?: string } | { camera: string; stream: 'detect' | 'record' }) =>
+    post<Probed>(`nodes/${part(node)}/probe`, body, { timeout_ms: 35_000 }),
+  discover: (node: string) => post<{ devices: Device[] }>(`nodes/${part(node)}/discovery`, {}).then((answer) => answer.devices),
+  vendors: () => get<{ items: Vendor[] }>('vendors').then(list),
 
   emergencies: () => get<Emergency[] | { items: Emergency[] }>('emergencies').then(list),
   declareEmergency: (body: { cameras: CameraKey[] | null; reason: string; until_ms: number }) =>
@@ -139,7 +192,11 @@ export const api = {
     post<{ user: User; link_token: string; link_expires_ms: number }>('users', body),
   changeUser: (id: string, body: Partial<Pick<User, 'display_name' | 'role' | 'cameras' | 'disabled'>>) =>
     call<User>('PATCH', `users/${part(id)}`, body),
+  endUserSessions: (id: string) => call<void>('DELETE', `users/${part(id)}/sessions`),
+  removeUserTotp: (id: string) => call<void>('DELETE', `users/${part(id)}/totp`),
   userLink: (id: string) => post<{ link_token: string; link_expires_ms: number }>(`users/${part(id)}/link`, {}),
+
+  map: () => get<MapGround>('map'),
 
   log: (query: Query) => get<Page<LogItem>>('log', query),
 
@@ -152,6 +209,11 @@ export const api = {
   commandClipUrl: (command: string) => url(`commands/${part(command)}/clip`),
   pictureUrl: (node: string, camera: string, stamp: number) =>
     url(`${cameraPath(node, camera)}/picture`, { t: stamp }),
+  stillUrl: (node: string, camera: string, at_ms: number, width: number) =>
+    url(`${cameraPath(node, camera)}/still`, { at_ms, width }),
+  planUrl: () => url('map/plan'),
+  // Leaflet fills the braces in.
+  tilesUrl: () => `${url('map/tiles')}/{z}/{x}/{y}`,
   csvUrl: (query: Query) => url('events.csv', query),
   wallUrl: (cameras: string[], fps: number) => socketUrl('live/wall', { camera: cameras, fps }),
   liveUrl: (camera: string) => socketUrl('live/camera', { camera }),

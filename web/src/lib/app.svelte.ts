@@ -132,6 +132,12 @@ class App {
     this.#reload();
   }
 
+  /** Reads anew what is known of who is here: something about the account has changed. */
+  async again(): Promise<void> {
+    const me = await api.me();
+    if (this.me) this.me = me;
+  }
+
   async leave(): Promise<void> {
     await api.logout().catch(() => {});
     this.#ended();
@@ -247,6 +253,9 @@ class App {
         else void this.#loadCameras();
         break;
       }
+      case 'cameras':
+        void this.#loadCameras();
+        break;
       case 'node': {
         const came = data as NodeState;
         const known = this.nodes.find((n) => n.node === came.node);

@@ -3,7 +3,7 @@
 import { api } from './api';
 import { app } from './app.svelte';
 import {
-  admissible, filterQuery, isFiltered, keyOf, matches, NO_FILTER, ordered, trimmed, upsert, withTriage,
+  admissible, downTo, filterQuery, isFiltered, keyOf, matches, NO_FILTER, ordered, trimmed, upsert, withTriage,
   type Filter, type Items,
 } from './feed';
 import { problemText } from './problems';
@@ -11,6 +11,8 @@ import type { Counts, EventSummary } from './types';
 
 const PAGE = 50;
 const KEEP = 300;
+/** So many pages of 200 are read after a lost line, to reach as far down as the list did. */
+const BRIDGE = 5;
 const OPEN = ['new', 'owned', 'dispatched'];
 
 export class Feed {
@@ -58,6 +60,8 @@ export class Feed {
 
   async load(): Promise<void> {
     const turn = ++this.#turn;
+    const known = this.items;
+    const oldest = this.lists.rest.at(-1)?.started_ms ?? null;
     this.loading = true;
     this.#cut = false;
     const query = filterQuery(this.filter);
@@ -67,11 +71,13 @@ export class Feed {
       : Promise.resolve({ items: [], next: null });
     try {
       const [pinned, page] = await Promise.all([pins, api.events({ ...query, limit: PAGE })]);
+      const came = await downTo(page, oldest, BRIDGE, (after) => api.events({ ...query, after, limit: 200 }));
       if (turn !== this.#turn) return;
       // What came by the line meanwhile stays.
-      this.items = upsert(this.items, [...pinned.items, ...page.items]);
-      this.#next = page.next;
-      this.done = page.next === null;
+      const stays = came.met ? this.items : new Map([...this.items].filter(([key]) => !known.has(key)));
+      this.items = upsert(stays, [...pinned.items, ...came.items]);
+      this.#next = came.next;
+      this.done = came.next === null;
       this.failed = '';
     } catch (error) {
       if (turn !== this.#turn) return;

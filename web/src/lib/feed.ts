@@ -3,7 +3,7 @@
 
 import { fold } from './format';
 import { unresolved } from './triage';
-import type { EventSummary, Severity, Triage, TriageState } from './types';
+import type { EventSummary, Page, Severity, Triage, TriageState } from './types';
 
 export interface Filter {
   severity: Severity | null;
@@ -108,4 +108,22 @@ export function trimmed(items: Items, keep: number): Items {
 /** Whether people are to be told of it: an alert nobody has, committed within the last minute, not known before. */
 export function isNews(e: EventSummary, known: boolean, now_ms: number): boolean {
   return !known && isPinned(e) && e.triage.state === 'new' && now_ms - e.first_committed_ms < 60_000;
+}
+
+/**
+ * Pages from the newest on, down to where the list reaches already: what happened while the line was lost may lie anywhere
+ * in it. Not within so many pages: what lies further down is to be forgotten, lest the list has a hole.
+ */
+export async function downTo(
+  first: Page<EventSummary>, oldest_ms: number | null, most: number, after: (cursor: string) => Promise<Page<EventSummary>>,
+): Promise<{ items: EventSummary[]; next: string | null; met: boolean }> {
+  const items = [...first.items];
+  let next = first.next;
+  const met = () => next === null || oldest_ms === null || items.at(-1)!.started_ms <= oldest_ms;
+  for (let i = 0; i < most && next !== null && !met(); i += 1) {
+    const page = await after(next);
+    items.push(...page.items);
+    next = page.next;
+  }
+  return { items, next, met: met() };
 }

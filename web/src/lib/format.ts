@@ -90,6 +90,14 @@ export function addDays(ms: number, days: number, zone: string): number {
   return fromWall({ year: noon.getUTCFullYear(), month: noon.getUTCMonth() + 1, day: noon.getUTCDate() }, zone);
 }
 
+/** A night is 18:00 to 06:00 of the site's clocks; before noon, tonight is the one that is ending. */
+export function night(now_ms: number, back: number, zone: string): { from_ms: number; to_ms: number } {
+  const early = wallTime(now_ms, zone).hour < 12 ? 1 : 0;
+  const evening = wallTimeDay(addDays(startOfDay(now_ms, zone), -early - back, zone), zone);
+  const morning = wallTimeDay(addDays(startOfDay(now_ms, zone), 1 - early - back, zone), zone);
+  return { from_ms: fromWall({ ...evening, hour: 18 }, zone), to_ms: fromWall({ ...morning, hour: 6 }, zone) };
+}
+
 function wallTimeDay(ms: number, zone: string) {
   const { year, month, day } = wallTime(ms, zone);
   return { year, month, day };

@@ -93,6 +93,18 @@ export function catchUp(buffered_end: number, at: number, behind = 2): number | 
   return buffered_end - at > behind ? Math.max(0, buffered_end - 0.3) : null;
 }
 
+/** Seconds of the newest that are kept back, so that a late piece does not stop the picture. */
+export const SPARE = { least: 0.5, most: 1.4, step: 0.3 };
+
+/**
+ * How fast to play: a little faster while more than `spare` and a piece lie ahead, so that the picture comes close to now
+ * without a jump; `rate` is how fast it plays.
+ */
+export function pace(behind: number, spare: number, rate: number): number {
+  if (behind > spare + 0.5) return 1.1;
+  return behind < spare ? 1 : rate;
+}
+
 interface SourceConstructor {
   new (): MediaSource;
   isTypeSupported(mime: string): boolean;
@@ -126,6 +138,7 @@ export class Full {
   #queue: ArrayBuffer[] = [];
   #address = '';
   #done = false;
+  #spare = SPARE.least;
 
   constructor(address: string, private readonly video: HTMLVideoElement, private readonly handlers: FullHandlers) {
     this.#socket = new WebSocket(address);
@@ -136,12 +149,14 @@ export class Full {
     };
     this.#socket.onclose = () => this.#end('closed', null);
     video.addEventListener('timeupdate', this.#keepUp);
+    video.addEventListener('waiting', this.#ranDry);
   }
 
   stop(): void {
     this.#done = true;
     this.#socket.close();
     this.video.removeEventListener('timeupdate', this.#keepUp);
+    this.video.removeEventListener('waiting', this.#ranDry);
     this.video.removeAttribute('src');
     this.video.load();
     if (this.#address) URL.revokeObjectURL(this.#address);
@@ -213,6 +228,11 @@ export class Full {
     }
   }
 
+  /** The line is not as even as was hoped for: more is kept back. Before the first picture it says nothing. */
+  #ranDry = (): void => {
+    if (this.video.played.length > 0) this.#spare = Math.min(SPARE.most, this.#spare + SPARE.step);
+  };
+
   #keepUp = (): void => {
     const { buffered } = this.video;
     if (buffered.length === 0 || this.#done) return;
@@ -221,6 +241,8 @@ export class Full {
     // The first fragment seldom begins at zero: a camera has been running for long.
     const jump = this.video.currentTime < start ? Math.max(start, end - 0.3) : catchUp(end, this.video.currentTime);
     if (jump !== null) this.video.currentTime = jump;
+    const rate = pace(end - this.video.currentTime, this.#spare, this.video.playbackRate);
+    if (rate !== this.video.playbackRate) this.video.playbackRate = rate;
     if (this.video.paused) void this.video.play().catch(() => {});
     this.handlers.behind(Math.max(0, end - this.video.currentTime));
     if (this.video.readyState >= 2) this.handlers.playing();

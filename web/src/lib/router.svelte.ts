@@ -20,11 +20,24 @@ function decode(text: string): string {
 
 class Router {
   place = $state.raw<Place>(parsePlace(location.hash));
+  /** Asked before a place is left; false keeps it, and says later where to go after all. */
+  guard: ((to: string) => boolean) | null = null;
+  #here = location.hash;
 
   constructor() {
     window.addEventListener('hashchange', () => {
-      this.place = parsePlace(location.hash);
+      const to = location.hash;
+      if (to !== this.#here && this.guard?.(to) === false) {
+        history.pushState(null, '', `${location.pathname}${location.search}${this.#here}`);
+        return;
+      }
+      this.#arrive(to);
     });
+  }
+
+  #arrive(hash: string): void {
+    this.#here = hash;
+    this.place = parsePlace(hash);
   }
 
   go(hash: string): void {
@@ -34,7 +47,7 @@ class Router {
   /** Another query of the same view, without a step in the history. */
   replace(hash: string): void {
     history.replaceState(null, '', `${location.pathname}${location.search}${hash}`);
-    this.place = parsePlace(hash);
+    this.#arrive(hash);
   }
 }
 

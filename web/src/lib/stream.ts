@@ -29,7 +29,7 @@ export interface Handlers {
   refused: () => void;
 }
 
-export const NAMES = ['event', 'triage', 'camera', 'node', 'broker', 'snooze', 'emergency', 'ping'] as const;
+export const NAMES = ['event', 'triage', 'camera', 'cameras', 'node', 'broker', 'snooze', 'emergency', 'ping'] as const;
 /** Not open for so long: people are told that what they see stands still. */
 export const LOST_MS = 5_000;
 /** The centre speaks at least every 15 s; silence beyond this is a dead line. */

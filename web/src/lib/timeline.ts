@@ -23,3 +23,14 @@ export function selection(first: number, second: number, longest: number): Span 
   const far = Math.abs(second - first) > longest ? first + Math.sign(second - first) * longest : second;
   return { from_ms: Math.min(first, far), to_ms: Math.max(first, far) };
 }
+
+/** Spans in order, with those as one between which nobody could see a gap: a day has thousands. */
+export function joined(spans: readonly Span[], unseen_ms: number): Span[] {
+  const out: Span[] = [];
+  for (const { from_ms, to_ms } of spans) {
+    const last = out.at(-1);
+    if (last && from_ms - last.to_ms <= unseen_ms) last.to_ms = Math.max(last.to_ms, to_ms);
+    else out.push({ from_ms, to_ms });
+  }
+  return out;
+}

@@ -25,6 +25,8 @@ export interface Site {
 
 export interface Me {
   user: { id: string; name: string; display_name: string; role: Role };
+  /** A code is asked for at login. */
+  totp: boolean;
   may: Action[];
   cameras: CameraKey[] | null;
   expires_ms: number;
@@ -208,6 +210,46 @@ export interface Snooze {
   created_ms: number;
 }
 
+export type HoldState = 'pending' | 'held' | 'too_late' | 'released' | 'failed';
+export interface Hold {
+  id: string;
+  node: string;
+  camera: string;
+  from_ms: number;
+  camera_name: string;
+  to_ms: number;
+  /** The login name of whoever asked. */
+  who: string;
+  why: string;
+  since_ms: number;
+  state: HoldState;
+  /** It may be released. */
+  active: boolean;
+}
+
+export interface SessionItem {
+  id: string;
+  created_ms: number;
+  last_seen_ms: number;
+  expires_ms: number;
+  address: string | null;
+  user_agent: string | null;
+  current: boolean;
+}
+
+export interface TotpBegun {
+  secret: string;
+  uri: string;
+  /** An SVG of the address, where the centre makes one. */
+  qr_svg?: string | null;
+}
+
+/** What the map lies on, if anything: a plan between two corners (south-west, north-east), or tiles. */
+export interface MapGround {
+  plan?: { corners: [Point, Point] } | null;
+  tiles?: { min_zoom: number; max_zoom: number } | null;
+}
+
 export interface Emergency {
   id: string;
   cameras: CameraKey[] | null;
@@ -261,6 +303,7 @@ export interface User {
   last_login_ms: number | null;
   /** A password was set. */
   ready?: boolean;
+  totp: boolean;
 }
 
 export interface LogItem {
@@ -273,4 +316,33 @@ export interface LogItem {
   session: string | null;
   reason: string | null;
   case: string | null;
+}
+
+export interface Rehearsed {
+  from_ms: number;
+  to_ms: number;
+  /** Before is null of a new rule, after of one that is gone. */
+  rules: { rule: string; before: number | null; after: number | null }[];
+  firings: {
+    rule: string; kind: string; severity: Severity; track: number | null; label: string | null; at_ms: number; end_ms: number | null;
+  }[];
+  tracks: { label: string; from_ms: number; to_ms: number; path: Point[]; fired: string[] }[];
+  tracks_total: number;
+  cut: boolean;
+}
+
+export type Probed =
+  | {
+      ok: true; codec: string; width: number; height: number; fps: number | null; keyframe_seconds?: number | null;
+      kbit_s?: number | null; camera?: string | null; jpeg?: string | null;
+    }
+  | { ok: false; detail?: string | null; hint?: string | null };
+
+export interface Device {
+  address: string;
+  name?: string | null;
+  hardware?: string | null;
+  vendor?: string | null;
+  known?: string | null;
+  xaddrs: string[];
 }

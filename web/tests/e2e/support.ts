@@ -8,32 +8,38 @@ function given(name: string): string {
 }
 
 export const SESSION = 'node_modules/.e2e-session.json';
+export const COMMANDER = 'node_modules/.e2e-commander.json';
+export const hasCommander = () => Boolean(process.env['WARDWATCH_COMMANDER_LINK']);
 const home = () => given('WARDWATCH_URL').replace(/\/?(#.*)?$/, '/');
 export const at = (hash: string) => `${home()}#/${hash}`;
 
 /** The link as the server prints it, or only its token. */
-export function linkAddress(): string {
-  const link = given('WARDWATCH_LINK');
+export function linkAddress(name = 'WARDWATCH_LINK'): string {
+  const link = given(name);
   return link.includes('#') ? link : at(`link/${link}`);
 }
 
-/** The test whose page may neither break its own policy, nor throw, nor leave its origin. */
+/** A page may neither break its own policy, nor throw, nor leave its origin. */
 export const test = base.extend({
   page: async ({ page }, use) => {
     const wrong: string[] = [];
-    const origin = new URL(home()).origin;
-    page.on('pageerror', (error) => wrong.push(`thrown: ${error.message}`));
-    page.on('console', (message) => {
-      if (/content security policy|refused to/i.test(message.text())) wrong.push(message.text());
-    });
-    page.on('request', (request) => {
-      const url = new URL(request.url());
-      if (/^(http|ws)s?:$/.test(url.protocol) && url.host !== new URL(origin).host) wrong.push(`left the origin: ${request.url()}`);
-    });
+    watched(page, home(), wrong);
     await use(page);
     expect(wrong).toEqual([]);
   },
 });
+
+export function watched(page: Page, address: string, wrong: string[]): void {
+  const { host } = new URL(address);
+  page.on('pageerror', (error) => wrong.push(`thrown: ${error.message}`));
+  page.on('console', (message) => {
+    if (/content security policy|refused to/i.test(message.text())) wrong.push(message.text());
+  });
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (/^(http|ws)s?:$/.test(url.protocol) && url.host !== host) wrong.push(`left the origin: ${request.url()}`);
+  });
+}
 
 export { expect };
 

@@ -2,7 +2,7 @@ import { expect, expectAccessible, expectNoSidewaysScroll, get, open, test } fro
 
 const VIEWS: [view: string, needs: string][] = [
   ['now', 'event.view'], ['wall', 'live.view'], ['map', 'camera.view'], ['cameras', 'camera.view'], ['playback', 'recording.view'],
-  ['report', 'report.view'], ['snoozes', 'snooze'], ['users', 'user.view'], ['log', 'log.view'],
+  ['report', 'report.view'], ['snoozes', 'snooze'], ['holds', 'hold'], ['me', 'camera.view'], ['users', 'user.view'], ['log', 'log.view'],
 ];
 const SIZES = [[1440, 900], [820, 1180], [390, 844], [360, 740]] as const;
 
@@ -101,4 +101,42 @@ test('the shift report counts what the list counts', async ({ page }) => {
   await page.emulateMedia({ media: 'print' });
   await expect(page.locator('nav')).toBeHidden();
   await expect(page.locator('[data-test=report]')).toBeVisible();
+  // As it comes out of a printer: on A4, not one endless page, with places to sign.
+  const paper = (await page.pdf({ format: 'A4', margin: { top: '15mm', bottom: '15mm', left: '12mm', right: '12mm' } })).toString('latin1');
+  const pages = [...paper.matchAll(/\/Type\s*\/Page\b(?!s)/g)].length;
+  const rows = await page.locator('[data-test=report] tr').count();
+  expect(pages).toBeGreaterThanOrEqual(Math.max(1, Math.floor(rows / 60)));
+  expect(pages).toBeLessThan(20);
+  await expect(page.locator('.sign')).toBeVisible();
+  const cut = await page.locator('[data-test=report] .scroll').evaluateAll((all) => all.filter((e) => e.scrollWidth > e.clientWidth + 1).length);
+  expect(cut).toBe(0);
+});
+
+test('an event of last Tuesday night is three actions away', async ({ page }) => {
+  await open(page, 'now');
+  const { timezone, now_ms } = (await get(page, 'site')).body;
+  const weekday = (ms: number) => new Intl.DateTimeFormat('en-GB', { timeZone: timezone, weekday: 'short' }).format(ms);
+  // Some real event, as if it had been on that night: a demo is not a week old.
+  const { items } = (await get(page, 'events?limit=1')).body;
+  let asked: { from: number; to: number } | null = null;
+  await page.route('**/api/v1/events?*', async (route) => {
+    const query = new URL(route.request().url()).searchParams;
+    const [from, to] = [Number(query.get('from_ms')), Number(query.get('to_ms'))];
+    if (!from || !to) return route.continue();
+    asked = { from, to };
+    return route.fulfill({ json: { items: query.get('severity') ? [] : [{ ...items[0], severity: 'notice', started_ms: from + 3_600_000 }], next: null } });
+  });
+  // 1: the filter. 2: the night, by its name. 3: the event.
+  await page.locator('.list header button').first().click();
+  const nights = await page.locator('[data-test=period] option[value^=night-]').evaluateAll((all) => all.map((o) => [(o as HTMLOptionElement).value, o.textContent!] as const));
+  const tuesday = nights.find(([, name]) => name.includes('Thứ Ba'));
+  // Last night has a name of its own.
+  await page.locator('[data-test=period]').selectOption(tuesday?.[0] ?? 'last_night');
+  await expect(page.locator('[data-key]')).toHaveCount(1);
+  expect(weekday(asked!.from)).toBe('Tue');
+  expect(asked!.to - asked!.from).toBe(12 * 3_600_000);
+  expect(asked!.to).toBeLessThan(now_ms);
+  expect(asked!.from).toBeGreaterThan(now_ms - 9 * 86_400_000);
+  await page.locator('[data-key]').click();
+  await expect(page.locator('article[data-test=event]')).toBeVisible();
 });

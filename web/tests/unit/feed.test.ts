@@ -100,3 +100,26 @@ test('news is an alert nobody has, told once, and not the backlog of a node that
   expect(feed.isNews(event('a', {}, { snoozed: true }), false, NOW)).toBe(false);
   expect(feed.isNews(event('a'), false, NOW + 61_000)).toBe(false);
 });
+
+describe('after a lost line', () => {
+  // 400 events, one a second; pages of so many, the newest first.
+  const all = Array.from({ length: 400 }, (_, i) => event(`e${i}`, { started_ms: NOW + i * 1_000 })).reverse();
+  const from = (at: number, many: number) => ({ items: all.slice(at, at + many), next: at + many < all.length ? String(at + many) : null });
+  let asked = 0;
+  const after = async (cursor: string) => { asked += 1; return from(Number(cursor), 100); };
+
+  test('the list is read again as far down as it was, so that nothing is missing within it', async () => {
+    asked = 0;
+    const { items: came, met, next } = await feed.downTo(from(0, 50), NOW + 180_000, 5, after);
+    expect([came.length, met, next, asked]).toEqual([250, true, '250', 2]);
+    expect(new Set(came.map((e) => e.id)).size).toBe(250);
+  });
+
+  test('a first list is one page, and a list too long to bridge says so', async () => {
+    asked = 0;
+    expect((await feed.downTo(from(0, 50), null, 5, after)).met).toBe(true);
+    expect(asked).toBe(0);
+    expect((await feed.downTo(from(0, 50), NOW, 2, after)).met).toBe(false);
+    expect((await feed.downTo(from(0, 50), NOW - 1, 9, after))).toMatchObject({ met: true, next: null });
+  });
+});

@@ -59,3 +59,21 @@ test('sha256 is the one everybody knows', () => {
 test('a still is named by camera, time and hash, in plain letters', () => {
   expect(stillName('Đầu ngõ 12', at, VN, 'abcdef0123456789')).toBe('dau-ngo-12_20261124-180309_abcdef012345.jpg');
 });
+
+describe('nights', () => {
+  const clock = (text: string) => Date.parse(`${text}+07:00`);
+  test('are named by their evening, and run from six to six', () => {
+    // Sunday 29/11/2026, in the afternoon: Tuesday night is the fifth night back.
+    const tuesday = { from_ms: clock('2026-11-24T18:00'), to_ms: clock('2026-11-25T06:00') };
+    expect(f.night(clock('2026-11-29T15:00'), 5, VN)).toEqual(tuesday);
+    // At 3 a.m. on Wednesday it is not over: it is tonight.
+    expect(f.night(clock('2026-11-25T03:00'), 0, VN)).toEqual(tuesday);
+    expect(f.night(clock('2026-11-25T12:01'), 1, VN)).toEqual(tuesday);
+    expect(f.night(clock('2026-12-01T09:00'), 6, VN)).toEqual(tuesday);
+  });
+  test('are as long as the clocks make them', () => {
+    // Paris, the night in which the clocks go back.
+    const { from_ms, to_ms } = f.night(Date.parse('2026-10-25T11:00:00+01:00'), 0, 'Europe/Paris');
+    expect(to_ms - from_ms).toBe(13 * 3_600_000);
+  });
+});

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { gridStep, health, metres } from '../../src/lib/camera';
-import { catchUp, parseFrame, parseText } from '../../src/lib/live';
-import { bar, momentAt, selection } from '../../src/lib/timeline';
+import { catchUp, pace, parseFrame, parseText } from '../../src/lib/live';
+import { bar, joined, momentAt, selection } from '../../src/lib/timeline';
 import type { Camera } from '../../src/lib/types';
 
 function frame(header: string, jpeg: number[], length = new TextEncoder().encode(header).length): ArrayBuffer {
@@ -48,6 +48,13 @@ test('distances and grids are in round metres', () => {
 });
 
 describe('the timeline', () => {
+  test('files that follow each other are one bar, and a gap that can be seen stays', () => {
+    const files = Array.from({ length: 8_640 }, (_, i) => ({ from_ms: i * 10_000, to_ms: i * 10_000 + 9_990 }));
+    expect(joined(files, 28_800)).toEqual([{ from_ms: 0, to_ms: 86_399_990 }]);
+    expect(joined([{ from_ms: 0, to_ms: 10 }, { from_ms: 60, to_ms: 90 }, { from_ms: 85, to_ms: 88 }], 49)).toEqual([{ from_ms: 0, to_ms: 10 }, { from_ms: 60, to_ms: 90 }]);
+    expect(files[0]).toEqual({ from_ms: 0, to_ms: 9_990 });
+  });
+
   const window = { from_ms: 0, to_ms: 100_000 };
   test('cuts what reaches over its ends', () => {
     expect(bar({ from_ms: -5_000, to_ms: 50_000 }, window)).toEqual({ left: 0, width: 50 });
@@ -61,4 +68,12 @@ describe('the timeline', () => {
     expect(selection(10_000, 90_000, 60_000)).toEqual({ from_ms: 10_000, to_ms: 70_000 });
     expect(selection(90_000, 10_000, 60_000)).toEqual({ from_ms: 30_000, to_ms: 90_000 });
   });
+});
+
+test('what lags plays a little faster until it is close to now, and no further', () => {
+  expect(pace(1.8, 0.5, 1)).toBe(1.1);
+  expect(pace(0.9, 0.5, 1.1)).toBe(1.1);
+  expect(pace(0.4, 0.5, 1.1)).toBe(1);
+  expect(pace(0.9, 0.5, 1)).toBe(1);
+  expect(pace(1.5, 1.1, 1)).toBe(1);
 });
