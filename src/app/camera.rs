@@ -5,9 +5,9 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 
-use crate::base::types::{CameraId, EventReport, Frame, Snapshot, Track};
+use crate::base::types::{CameraId, EventReport, Frame, NamedLine, Snapshot, Track, Zone};
 use crate::base::{Error, ErrorKind, Result, Stamp};
-use crate::config::{self, CamerasDocument, DetectConfig, KeyError, SnapshotConfig};
+use crate::config::{self, CamerasDocument, DetectConfig, KeyError, RuleConfig, SnapshotConfig};
 use crate::detect::manifest::Manifest;
 use crate::privacy::Masks;
 use crate::rules::{self, IdSource, RuleSet, Scene, Settings};
@@ -28,15 +28,30 @@ pub fn load_cameras(path: &Path, detect: &DetectConfig) -> Result<CamerasDocumen
 /// # Errors
 /// Names file, line, key and mend.
 pub fn load_cameras_for<L: AsRef<str>>(path: &Path, model_labels: &[L]) -> Result<CamerasDocument> {
-    config::load_cameras(path, &|rule, zones, lines| {
-        rules::check(rule, zones, lines)?;
-        let known = |label: &str| model_labels.iter().any(|l| l.as_ref() == label);
-        match rule.labels.iter().find(|l| !known(l)) {
-            None => Ok(()),
-            Some(label) => Err(KeyError::new("labels", format!("the model knows no `{label}`"))
-                .hint(format!("it knows {}", listed(model_labels)))),
-        }
-    })
+    config::load_cameras(path, &|rule, zones, lines| check(rule, zones, lines, model_labels))
+}
+
+/// [`load_cameras_for`] of a text that was read already; `path` is for messages.
+///
+/// # Errors
+/// Names file, line, key and mend.
+pub fn load_cameras_from<L: AsRef<str>>(text: String, path: &Path, model_labels: &[L]) -> Result<CamerasDocument> {
+    config::cameras_from(text, path, &|rule, zones, lines| check(rule, zones, lines, model_labels))
+}
+
+fn check<L: AsRef<str>>(
+    rule: &RuleConfig,
+    zones: &[Zone],
+    lines: &[NamedLine],
+    model_labels: &[L],
+) -> Result<(), KeyError> {
+    rules::check(rule, zones, lines)?;
+    let known = |label: &str| model_labels.iter().any(|l| l.as_ref() == label);
+    match rule.labels.iter().find(|l| !known(l)) {
+        None => Ok(()),
+        Some(label) => Err(KeyError::new("labels", format!("the model knows no `{label}`"))
+            .hint(format!("it knows {}", listed(model_labels)))),
+    }
 }
 
 /// The first labels of a model; a detector of everyday things has eighty.

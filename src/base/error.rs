@@ -102,6 +102,21 @@ impl Error {
         &self.0.message
     }
 
+    /// The camera concerned.
+    pub fn of_camera(&self) -> Option<&str> {
+        self.0.camera.as_deref()
+    }
+
+    /// The place, as it was given.
+    pub fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
+    }
+
+    /// How to mend it.
+    pub fn mend(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// A wrapper for `std::io::Error` that maps the OS reason to a kind and keeps the path.
     pub fn io(doing: impl Into<String>, path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
         let kind = match source.kind() {

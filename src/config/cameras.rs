@@ -167,12 +167,20 @@ struct RawLine {
 
 /// Reads and validates the document. `check` is the rules' own validation (`rules::check`); `app::load_cameras` has both.
 pub fn load_cameras(path: &Path, check: RuleCheck<'_>) -> Result<CamerasDocument> {
-    let doc = Document::read(path)?;
+    cameras_of(&Document::read(path)?, check)
+}
+
+/// [`load_cameras`] of a text that was read already; `path` is for messages.
+pub fn cameras_from(text: String, path: &Path, check: RuleCheck<'_>) -> Result<CamerasDocument> {
+    cameras_of(&Document { path: path.to_owned(), text }, check)
+}
+
+fn cameras_of(doc: &Document, check: RuleCheck<'_>) -> Result<CamerasDocument> {
     let raw: RawDocument = doc.parse()?;
     let mut schedules: Vec<ScheduleConfig> = Vec::new();
     for s in raw.schedule {
         let span = s.name.span();
-        let schedule = rule::schedule(&doc, s)?;
+        let schedule = rule::schedule(doc, s)?;
         if schedules.iter().any(|other| other.name == schedule.name) {
             return Err(doc
                 .error(Some(span), format!("a second schedule is called `{}`", schedule.name))
@@ -184,7 +192,7 @@ pub fn load_cameras(path: &Path, check: RuleCheck<'_>) -> Result<CamerasDocument
     let mut cameras = Vec::with_capacity(raw.camera.len());
     for c in raw.camera {
         let span = c.id.span();
-        let camera = camera(&doc, c, &schedules, check)?;
+        let camera = camera(doc, c, &schedules, check)?;
         if !seen.insert(camera.id.clone()) {
             return Err(doc
                 .error(Some(span), format!("a second camera is called `{}`", camera.id))

@@ -5,6 +5,7 @@
 //! could be a secret.
 
 pub mod cameras;
+pub mod edit;
 mod link;
 mod places;
 mod record;
@@ -22,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::base::{Error, ErrorKind, Result};
 
-pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, load_cameras};
+pub use cameras::{Camera, CamerasDocument, LineConfig, Sharing, StreamSource, Transport, cameras_from, load_cameras};
 pub use link::{CentreLinkConfig, ClipStore, NodeLinkConfig, S3Config, TlsFiles};
 pub use places::{NodePlaces, Places};
 pub use record::{CLIPS, RecordConfig, RecordingConfig, RecordingMode};

@@ -124,6 +124,28 @@ impl StreamUrl {
         self.url.scheme() == "rtsps"
     }
 
+    /// Whether the address holds nothing that might be a password. Cameras put them into queries and into paths
+    /// (`/user=admin&password=…&channel=1.sdp`), under many names: only parameters known to be harmless are shown.
+    pub fn is_plain(&self) -> bool {
+        const HARMLESS: [&str; 12] = [
+            "channel",
+            "subtype",
+            "stream",
+            "profile",
+            "unicast",
+            "proto",
+            "resolution",
+            "fps",
+            "codec",
+            "video",
+            "id",
+            "transportmode",
+        ];
+        let rest = percent_decode(self.expose().split_once("://").map_or("", |(_, rest)| rest));
+        let mut parts = rest.split(['/', '?', '&', ';', '_', '#']).filter(|part| part.contains('='));
+        parts.all(|part| part.split_once('=').is_some_and(|(key, _)| HARMLESS.contains(&key.to_lowercase().as_str())))
+    }
+
     /// Host as written; IPv6 in brackets.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
@@ -183,5 +205,26 @@ mod tests {
     fn other_schemes_are_refused_without_quoting_them() {
         let e = StreamUrl::parse("http://u:canary@host/x").err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains("rtsp://") && !e.contains("canary"), "{e}");
+    }
+
+    #[test]
+    fn only_addresses_without_a_place_for_a_password_are_shown() {
+        let plain = |text: &str| StreamUrl::parse(text).expect("valid").0.is_plain();
+        for shown in [
+            "rtsp://10.0.0.9/Streaming/Channels/102?transportmode=unicast&profile=Profile_1",
+            "rtsp://10.0.0.9/cam/realmonitor?channel=1&subtype=1",
+            "rtsp://10.0.0.9:8554/live",
+        ] {
+            assert!(plain(shown), "{shown}");
+        }
+        for hidden in [
+            "rtsp://10.0.0.9/user=admin&password=x&channel=1.sdp",
+            "rtsp://10.0.0.9/user=admin_password=x_channel=1_stream=0.sdp",
+            "rtsp://10.0.0.9/live?p=x",
+            "rtsp://10.0.0.9/live?channel=1&PWD=x",
+            "rtsp://10.0.0.9/user%3Dadmin%26password%3Dx.sdp",
+        ] {
+            assert!(!plain(hidden), "{hidden}");
+        }
     }
 }

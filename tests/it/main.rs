@@ -20,6 +20,8 @@ mod config;
 mod demo;
 mod detect;
 mod docs;
+mod document;
+mod edit;
 mod event;
 mod event_clips;
 mod ingest;

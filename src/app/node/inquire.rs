@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::document::{Documents, Wish};
 use crate::base::types::{CameraId, Gap};
 use crate::base::{Error, ErrorKind, Result};
 use crate::store::reader::Reader;
@@ -13,6 +14,7 @@ use crate::wire::inquiry::{GapSpan, Inquiry, MAX_SPANS, Recordings, Reply, Span}
 pub(super) struct Desk {
     /// Where the index of recordings is.
     pub(super) database: PathBuf,
+    pub(super) documents: Documents,
 }
 
 impl Desk {
@@ -28,6 +30,8 @@ impl Desk {
                 let failed = |e| Error::new(ErrorKind::Internal, "reading the index failed").source(e);
                 answer.map_err(failed)?.map(Reply::Recordings)
             }
+            Inquiry::Document => self.documents.answer(Wish::Tell).await,
+            Inquiry::Change(change) => self.documents.answer(Wish::Change(change)).await,
             _ => Err(Error::new(ErrorKind::Invalid, "this node's version does not know this question")
                 .hint("update the node")),
         }

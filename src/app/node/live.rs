@@ -97,9 +97,8 @@ impl Live {
     }
 
     /// Keeps the channel open, where `[node.link]` names a centre, until it is aborted.
-    pub(super) fn start(&self, node: &NodeConfig, clock: Arc<dyn Clock>) -> Option<JoinHandle<()>> {
+    pub(super) fn start(&self, node: &NodeConfig, desk: Desk, clock: Arc<dyn Clock>) -> Option<JoinHandle<()>> {
         let config = node.link.clone()?;
-        let desk = Desk { database: node.state_dir.join("node.db") };
         let keeper = Keeper { config, state_dir: node.state_dir.clone(), desk, live: self.clone(), clock };
         Some(tokio::spawn(keeper.run()))
     }

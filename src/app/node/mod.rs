@@ -5,12 +5,15 @@
 
 pub mod clips;
 mod control;
+mod document;
 mod dump;
 mod fleet;
+mod force;
 mod inquire;
 mod link;
 mod live;
 mod orders;
+mod paper;
 mod places;
 mod process;
 mod quarantine;
@@ -31,12 +34,11 @@ use jiff::tz::TimeZone;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use super::camera::load_cameras;
 use super::watchdog::follow;
 use super::{Shutdown, boot_id, join, stopped, thread};
 use crate::base::clock::SystemClock;
 use crate::base::{Clock, Error, ErrorKind, Pulse, Result};
-use crate::config::{CamerasDocument, DetectConfig, MqttConfig, NodeConfig, WardwatchConfig};
+use crate::config::{MqttConfig, NodeConfig, WardwatchConfig};
 use crate::link::observe;
 use crate::link::watches::LiveWants;
 use crate::publish;
@@ -46,8 +48,11 @@ use crate::wire::event::Origin;
 use crate::wire::ipc::{PROTOCOL, WorkerSetup};
 use crate::wire::topic::NodeTopics;
 use clips::Clips;
+use document::Registry;
 use dump::Dump;
 use fleet::Fleet;
+use force::Force;
+use inquire::Desk;
 use link::Uplink;
 use live::Live;
 use orders::Orders;
@@ -88,13 +93,15 @@ pub struct Vitals {
 pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shutdown: Shutdown) -> Result<()> {
     let NodeOptions { site, node, mqtt, program, metrics, vitals } = options;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut document = load_cameras(&node.cameras, &site.detect)?;
+    let (mut registry, documents) = Registry::open(&node, &site.detect)?;
+    let document = registry.document().clone();
     let listener = observe::bind(node.listen, "node").await?;
     private_dir(&node.state_dir)?;
     let run_dir = private_dir(&node.state_dir.join("run"))?;
     let origin = origin(&site, &node, clock.as_ref())?;
     tracing::info!(node = node.name, boot_id = origin.boot_id, cameras = document.cameras.len(), "node starts");
 
+    registry.tidy().await;
     let (store, writer, system) = open_store(&node, &origin, &clock).await?;
     let (system_stop, telling) = tell_of_itself(&system);
 
@@ -106,7 +113,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (statuses, board) = watch::channel(CameraStatuses::new());
     let (health, publish_health) = watch::channel(publish::Health::default());
     let (publish_stop, publish_stopped) = watch::channel(false);
-    let (desk, office) = publish::command::desk();
+    let (orders, office) = publish::command::desk();
     let mut publishing = tokio::spawn(publish::run(
         mqtt,
         publish_settings(&node, &origin, clock.as_ref()),
@@ -116,7 +123,7 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
             health,
             clock: clock.clone(),
             pulse: vitals.publisher,
-            desk,
+            desk: orders,
             shutdown: publish_stopped,
         },
     ));
@@ -130,9 +137,10 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let live = Live::new();
     live.apply(&document);
     let keepers = Keepers { recordings, clips, tracks: tracks.clone(), live: live.clone() };
+    let desk = Desk { database: node.state_dir.join("node.db"), documents };
     let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
     let uplink = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
-    let linked = uplink.into_iter().chain(live.start(&node, clock.clone()));
+    let linked = uplink.into_iter().chain(live.start(&node, desk, clock.clone()));
     let readiness = readiness(sink.clone(), publish_health);
     let mut until = shutdown.clone();
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
@@ -142,13 +150,14 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let (policies, retaining) = shelf.keep(&document);
     let mut fleet = fleet(&site, &node, program, run_dir, sink, live.wants())?;
     fleet.apply(&document);
+    let mut force = Force { clipping, obeying, live, fleet, policies };
     let living = beat(vitals.store, vitals.every, store.clone());
     let mut pulse = tokio::time::interval(vitals.every);
     let mut published = None;
     loop {
         tokio::select! {
             _ = pulse.tick() => vitals.main.beat(),
-            () = fleet.turn() => {}
+            () = force.fleet.turn() => {}
             () = stopped(&mut shutdown) => break,
             // It ends before it is told to only when it cannot go on; the next start checks the store.
             ended = &mut publishing => {
@@ -160,20 +169,13 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
                     stopped(&mut shutdown).await;
                     break;
                 }
-                if let Some(newer) = reread(&node.cameras, &site.detect, &document) {
-                    if !clipping.apply(&newer).await {
-                        continue;
-                    }
-                    obeying.apply(&newer);
-                    live.apply(&newer);
-                    fleet.apply(&newer);
-                    policies.send_replace(shelf::policies(&newer));
-                    document = newer;
-                }
+                registry.reload(&mut force).await;
             }
+            wish = registry.wish() => registry.obey(wish, &mut force).await,
         }
     }
 
+    let Force { clipping, obeying, fleet, .. } = force;
     fleet.stop().await;
     clipping.stop().await;
     let others = [pruning, retaining, living, commands, tracking, obeying.task];
@@ -331,33 +333,6 @@ fn fleet(
         live: live.clone(),
     };
     Ok(Fleet::new(Box::new(make), node.cameras_per_worker, sink, of_fleet))
-}
-
-/// The document as it is on disk, if it may replace `current`.
-fn reread(path: &Path, detect: &DetectConfig, current: &CamerasDocument) -> Option<CamerasDocument> {
-    match load_cameras(path, detect) {
-        Err(e) => {
-            tracing::error!("the cameras document is not applied, revision {} stays: {e}", current.revision);
-            None
-        }
-        Ok(newer) if newer == *current => {
-            tracing::info!(revision = newer.revision, "the cameras document has not changed");
-            None
-        }
-        Ok(newer) if newer.revision <= current.revision => {
-            tracing::error!(
-                "the cameras document is not applied: it (or a secret it names) changed but its revision is {}, not more than {}; \
-                 raise it",
-                newer.revision,
-                current.revision
-            );
-            None
-        }
-        Ok(newer) => {
-            tracing::info!(revision = newer.revision, cameras = newer.cameras.len(), "cameras document applied");
-            Some(newer)
-        }
-    }
 }
 
 /// A directory that only this user may enter.

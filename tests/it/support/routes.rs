@@ -6,6 +6,7 @@ const ANYBODY: &[Role] = &Role::ALL;
 const WATCH: &[Role] = &[Role::DutyOfficer, Role::Commander];
 const SEARCH: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander, Role::Investigator];
 const FILM: &[Role] = &[Role::Owner, Role::DutyOfficer, Role::Commander];
+const EDIT: &[Role] = &[Role::Commander, Role::Technician];
 const COMMAND: &[Role] = &[Role::Commander];
 
 /// Who may use a route; none: without logging in.
@@ -45,6 +46,8 @@ pub const ROUTES: &[Entry] = &[
     ("get", "/cameras", Some(ANYBODY)),
     ("get", "/cameras/{node}/{camera}", Some(ANYBODY)),
     ("get", "/nodes", Some(&[Role::DutyOfficer, Role::Commander, Role::Technician, Role::Auditor])),
+    ("get", "/nodes/{node}/document", Some(EDIT)),
+    ("patch", "/nodes/{node}/document", Some(EDIT)),
     ("get", "/live/wall", Some(FILM)),
     ("get", "/live/camera", Some(FILM)),
     ("get", "/cameras/{node}/{camera}/picture", Some(FILM)),

@@ -4,6 +4,7 @@
 mod asks;
 mod caller;
 mod cameras;
+mod document;
 mod emergencies;
 mod events;
 mod input;
@@ -39,7 +40,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::base::{Clock, Error, ErrorKind, Result};
@@ -211,6 +212,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
         .routes(routes!(cameras::nodes))
+        .routes(routes!(document::read, document::change).layer(DefaultBodyLimit::max(document::MAX_CHANGE)))
         .routes(routes!(live::wall))
         .routes(routes!(live::camera))
         .routes(routes!(live::picture))

@@ -27,6 +27,9 @@ pub(super) enum Code {
     TooLarge,
     Range,
     Unavailable,
+    NodeAway,
+    DocumentRejected,
+    ConsentNeeded,
     Timeout,
     Internal,
 }
@@ -50,6 +53,11 @@ impl Code {
             Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "this is too large"),
             Self::Range => ("range", S::RANGE_NOT_SATISFIABLE, "there are no such bytes"),
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "this cannot be done now"),
+            Self::NodeAway => ("node_away", S::SERVICE_UNAVAILABLE, "the node is not there"),
+            Self::DocumentRejected => ("document_rejected", S::UNPROCESSABLE_ENTITY, "these settings are wrong"),
+            Self::ConsentNeeded => {
+                ("consent_needed", S::CONFLICT, "the owner has to agree, and the reason has to say so")
+            }
             Self::Timeout => ("timeout", S::GATEWAY_TIMEOUT, "this took too long"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "something is wrong at the centre"),
         }
