@@ -261,6 +261,7 @@ impl Post {
             json!({ "from_ms": Made::new().started_ms, "to_ms": Made::new().started_ms + 1000, "reason": "tìm xe" });
         let query = match path {
             "/report" | "/cameras/{node}/{camera}/recordings" => format!("?from_ms={}&to_ms={now_ms}", now_ms - 1000),
+            "/cameras/{node}/{camera}/still" => format!("?at_ms={now_ms}"),
             "/live/wall" | "/live/camera" => format!("?camera=node-1/{OWN}"),
             "/events/{node}/{id}/snapshot" | "/events/{node}/{id}/thumbnail" => "?case=12/HS".to_owned(),
             _ => String::new(),
@@ -280,6 +281,8 @@ impl Post {
                 Some(json!({ "node": "node-1", "camera": OWN, "until_ms": now_ms + 60_000, "reason": "mưa" }))
             }
             ("post", "/emergencies") => Some(json!({ "cameras": null, "reason": "cháy", "until_ms": now_ms + 1000 })),
+            ("post", "/nodes/{node}/rehearsal") => Some(json!({ "camera": { "id": OWN } })),
+            ("post", "/nodes/{node}/probe") => Some(json!({ "camera": OWN, "stream": "detect" })),
             ("post", "/users") => Some(json!({ "name": "giam-sat", "display_name": "Giám sát", "role": "auditor" })),
             ("patch", _) => Some(json!({})),
             _ => None,
