@@ -4,6 +4,8 @@ mod support;
 
 mod account;
 mod api;
+mod api_own;
+mod api_rest;
 mod ask;
 mod ask_clip;
 mod backup;

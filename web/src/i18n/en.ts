@@ -670,7 +670,7 @@ export const en: Record<Key, string> = {
   'edit.schedule': 'schedule',
   'edit.schedules_hint': 'Local time. Schedules are shared by all cameras of the node.',
   'edit.schedule_name': 'Name of the schedule',
-  'edit.schedule_used': 'used by {n} cameras',
+  'edit.schedule_used': 'cameras that use it: {n}',
   'edit.add_schedule': 'Add a schedule',
   'edit.remove_schedule': 'Remove the schedule',
   'edit.window': 'Window {n} of {name}',

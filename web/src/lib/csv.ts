@@ -55,7 +55,8 @@ export function delimiterOf(text: string): string {
 }
 
 export interface RowError { column: Column; what: string }
-export interface Row { line: number; camera: CameraTable; errors: RowError[] }
+/** `address`: as it may be shown; some makers have the password in it. */
+export interface Row { line: number; camera: CameraTable; address: string; errors: RowError[] }
 export type Sheet = { rows: Row[] } | { refused: 'quote' | 'empty' | 'many' | 'header'; detail: string };
 
 /** Cameras as they would be put, with all that is wrong with each: nothing is sent before somebody looked at it. */
@@ -86,7 +87,7 @@ function readRow(value: (column: Column) => string, vendors: readonly Vendor[], 
   const id = given || suggestName(value('name') || value('host'), used);
   if (!NAME.test(id)) wrong('id', 'name');
   else if (used.includes(id)) wrong('id', 'twice');
-  const { detect, record } = streams(value, vendors, wrong);
+  const { detect, record, address } = streams(value, vendors, wrong);
   const camera: CameraTable = { id, detect };
   if (value('name')) camera.name = value('name');
   if (value('area')) camera.area = value('area');
@@ -101,17 +102,17 @@ function readRow(value: (column: Column) => string, vendors: readonly Vendor[], 
     if (!(SHARINGS as readonly string[]).includes(camera.sharing)) wrong('sharing', 'sharing');
   }
   if (record) camera.record = record;
-  return { camera, errors };
+  return { camera, address, errors };
 }
 
-function streams(value: (column: Column) => string, vendors: readonly Vendor[], wrong: (column: Column, what: string) => void): { detect: StreamTable; record?: StreamTable } {
+function streams(value: (column: Column) => string, vendors: readonly Vendor[], wrong: (column: Column, what: string) => void): { detect: StreamTable; record?: StreamTable; address: string } {
   const login: StreamTable = {};
   if (value('user')) login.user = value('user');
   if (value('password')) login.password = value('password');
   const url = value('url');
   if (url) {
     if (hostOf(url) === null) wrong('url', 'url');
-    return { detect: { url, ...login } };
+    return { detect: { url, ...login }, address: url };
   }
   const host = value('host');
   if (!/^[a-z0-9.-]+(:\d{1,5})?$/i.test(host)) wrong('host', host ? 'host' : 'address');
@@ -119,11 +120,11 @@ function streams(value: (column: Column) => string, vendors: readonly Vendor[], 
   const vendor = vendors.find((v) => v.id.toLowerCase() === asked || v.name.toLowerCase() === asked);
   if (!vendor) {
     wrong('vendor', 'vendor');
-    return { detect: { ...login } };
+    return { detect: { ...login }, address: host };
   }
   if (wantsAccount(vendor.sub) && !login.password) wrong('password', 'account');
   const at = (template: string): StreamTable => ({ url: vendorUrl(template, host, login.user, login.password), ...login });
-  return { detect: at(vendor.sub), record: at(vendor.main) };
+  return { detect: at(vendor.sub), record: at(vendor.main), address: vendorUrl(vendor.sub.replaceAll('{password}', '••••'), host, login.user) };
 }
 
 /** Spreadsheets here write 21,0193. */

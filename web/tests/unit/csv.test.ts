@@ -3,6 +3,7 @@ import { delimiterOf, MOST_ROWS, parseCsv, readSheet, sheetTemplate, type Sheet,
 
 const vendors: Vendor[] = [
   { id: 'hikvision', name: 'Hikvision', main: 'rtsp://{host}:554/Streaming/Channels/101', sub: 'rtsp://{host}:554/Streaming/Channels/102', note_vi: '', note_en: '' },
+  { id: 'xm', name: 'XM', main: 'rtsp://{host}/user={user}&password={password}&s=0', sub: 'rtsp://{host}/user={user}&password={password}&s=1', note_vi: '', note_en: '' },
   { id: 'dahua', name: 'Dahua', main: 'rtsp://{host}:554/m', sub: 'rtsp://{host}:554/s', note_vi: '', note_en: '' },
 ];
 const cells = (text: string) => parseCsv(text)?.map((r) => r.cells);
@@ -46,7 +47,14 @@ describe('cells into cameras', () => {
 
   test('by address, with decimal commas, in any order and case of the columns', () => {
     const [row] = rows(read('URL;Lon;LAT;id;Sharing\nrtsp://10.0.0.9/x;105,82;21,01;cong;on_request'));
-    expect(row).toEqual({ line: 2, errors: [], camera: { id: 'cong', position: [21.01, 105.82], sharing: 'on_request', detect: { url: 'rtsp://10.0.0.9/x' } } });
+    expect(row).toEqual({ line: 2, errors: [], address: 'rtsp://10.0.0.9/x', camera: { id: 'cong', position: [21.01, 105.82], sharing: 'on_request', detect: { url: 'rtsp://10.0.0.9/x' } } });
+  });
+
+  test('an account that stands in the address is asked for, and not shown', () => {
+    const [row, without] = rows(read('name,host,vendor,user,password\na,10.0.0.9,xm,viewer,r&p\nb,10.0.0.8,xm,viewer,'));
+    expect(row!.camera.detect.url).toBe('rtsp://10.0.0.9/user=viewer&password=r%26p&s=1');
+    expect(row!.address).toBe('rtsp://10.0.0.9/user=viewer&password=••••&s=1');
+    expect(without!.errors).toEqual([{ column: 'password', what: 'account' }]);
   });
 
   test('each wrong cell is named with its column, in its line', () => {
