@@ -284,6 +284,7 @@ impl Post {
             ("post", "/nodes/{node}/rehearsal") => Some(json!({ "camera": { "id": OWN } })),
             ("post", "/nodes/{node}/probe") => Some(json!({ "camera": OWN, "stream": "detect" })),
             ("post", "/users") => Some(json!({ "name": "giam-sat", "display_name": "Giám sát", "role": "auditor" })),
+            ("patch", "/nodes/{node}/document") => Some(json!({ "edits": [{ "edit": "remove", "id": OWN }] })),
             ("patch", _) => Some(json!({})),
             _ => None,
         };
