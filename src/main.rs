@@ -268,6 +268,15 @@ enum TransportArg {
     Udp,
 }
 
+impl From<TransportArg> for Transport {
+    fn from(arg: TransportArg) -> Self {
+        match arg {
+            TransportArg::Tcp => Self::Tcp,
+            TransportArg::Udp => Self::Udp,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = program().and_then(|p| app::environment::ensure(&p)).and_then(|()| run(cli.command));
@@ -300,16 +309,8 @@ fn run(command: Command) -> Result<ExitCode> {
             app::telemetry::init(Some("warn"))?;
             let Some(url) = url else { return app::probe::obey().map(done) };
             let password = password_env.map(|name| password_from(&name)).transpose()?;
-            let transport = match transport {
-                TransportArg::Tcp => Transport::Tcp,
-                TransportArg::Udp => Transport::Udp,
-            };
-            let options = app::probe::ProbeOptions { url, user, password, transport, tls_pin, seconds };
-            let mut out = std::io::stdout();
-            match json {
-                true => app::probe::probe_json(&options, &mut out).map(|ok| ExitCode::from(u8::from(!ok))),
-                false => app::probe::probe(&options, &mut out).map(done),
-            }
+            let transport = transport.into();
+            probe(&app::probe::ProbeOptions { url, user, password, transport, tls_pin, seconds }, json)
         }
         Command::Replay { video, camera, start, config, frames, events, mot, snapshots } => {
             app::telemetry::init(None)?;
@@ -389,6 +390,15 @@ fn run(command: Command) -> Result<ExitCode> {
 
 fn program() -> Result<PathBuf> {
     std::env::current_exe().map_err(|e| Error::new(ErrorKind::Io, "wardwatch cannot find its own program").source(e))
+}
+
+/// To a person, or as JSON.
+fn probe(options: &app::probe::ProbeOptions, json: bool) -> Result<ExitCode> {
+    let mut out = std::io::stdout();
+    match json {
+        true => app::probe::probe_json(options, &mut out).map(|ok| ExitCode::from(u8::from(!ok))),
+        false => app::probe::probe(options, &mut out).map(done),
+    }
 }
 
 fn password_from(name: &str) -> Result<String> {
