@@ -397,7 +397,7 @@ fn probe(options: &app::probe::ProbeOptions, json: bool) -> Result<ExitCode> {
     let mut out = std::io::stdout();
     match json {
         true => app::probe::probe_json(options, &mut out).map(|ok| ExitCode::from(u8::from(!ok))),
-        false => app::probe::probe(options, &mut out).map(done),
+        false => app::probe::probe(options, &mut out).map(|()| ExitCode::SUCCESS),
     }
 }
 
