@@ -74,7 +74,7 @@ impl Post {
             tls: None,
             base_path: String::new(),
             trusted_proxies: Vec::new(),
-            map: None,
+            map: Default::default(),
             public_url: None,
         };
         let config = CentreConfig {
