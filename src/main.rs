@@ -67,8 +67,13 @@ enum Command {
         after_help = "Example:\n  CAMERA_PASSWORD=… wardwatch probe rtsp://192.168.1.20/live --user admin --password-env CAMERA_PASSWORD\n\nA password within the address works, but other users of this machine can read it in the process list."
     )]
     Probe {
-        /// rtsp://host[:port]/path or rtsps://…
-        url: String,
+        /// rtsp://host[:port]/path or rtsps://…; with --json it may be left out: wardwatch itself gives it, with the
+        /// password, through standard input
+        #[arg(required_unless_present = "json")]
+        url: Option<String>,
+        /// One line of JSON, with a picture, instead of the report
+        #[arg(long)]
+        json: bool,
         #[arg(long)]
         user: Option<String>,
         /// Name of the environment variable that holds the password
@@ -252,6 +257,9 @@ enum Command {
     /// Started by wardwatch itself, never by a person
     #[command(hide = true)]
     Transcode,
+    /// Started by wardwatch itself, never by a person
+    #[command(hide = true)]
+    Still,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -288,15 +296,20 @@ fn run(command: Command) -> Result<ExitCode> {
             app::telemetry::init(Some("warn,ort=error"))?;
             app::check::check(&config, &mut std::io::stdout()).map(done)
         }
-        Command::Probe { url, user, password_env, transport, tls_pin, seconds } => {
+        Command::Probe { url, json, user, password_env, transport, tls_pin, seconds } => {
             app::telemetry::init(Some("warn"))?;
+            let Some(url) = url else { return app::probe::obey().map(done) };
             let password = password_env.map(|name| password_from(&name)).transpose()?;
             let transport = match transport {
                 TransportArg::Tcp => Transport::Tcp,
                 TransportArg::Udp => Transport::Udp,
             };
             let options = app::probe::ProbeOptions { url, user, password, transport, tls_pin, seconds };
-            app::probe::probe(&options, &mut std::io::stdout()).map(done)
+            let mut out = std::io::stdout();
+            match json {
+                true => app::probe::probe_json(&options, &mut out).map(|ok| ExitCode::from(u8::from(!ok))),
+                false => app::probe::probe(&options, &mut out).map(done),
+            }
         }
         Command::Replay { video, camera, start, config, frames, events, mot, snapshots } => {
             app::telemetry::init(None)?;
@@ -342,6 +355,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Transcode => {
             app::telemetry::init(Some("warn"))?;
             app::transcode::run().map(done)
+        }
+        Command::Still => {
+            app::telemetry::init(Some("warn"))?;
+            app::still::run().map(done)
         }
         Command::EnrolCode { config, node } => {
             app::telemetry::init(Some("warn"))?;

@@ -1,15 +1,25 @@
-//! `wardwatch probe`: connects to one camera and says what it sends, with the configuration lines for it.
+//! `wardwatch probe`: connects to one camera and says what it sends, with the configuration lines for it; or as JSON with
+//! a picture, for the node, which sends a child to do it: the decoder is C code fed by strangers.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::errand;
 use crate::base::clock::SystemClock;
+use crate::base::geometry::Polygon;
 use crate::base::types::{AccessUnit, Codec, ColorRange, Frame};
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp};
-use crate::config::{StreamUrl, Transport};
+use crate::config::{Sandbox, SnapshotConfig, StreamUrl, Transport};
 use crate::ingest::decode::Decoder;
 use crate::ingest::receive::{Connection, Endpoint};
+use crate::privacy::Masks;
+use crate::snapshot;
+use crate::wire::inquiry::Probed;
 
 /// What to probe and for how long.
 pub struct ProbeOptions {
@@ -21,6 +31,23 @@ pub struct ProbeOptions {
     pub tls_pin: Option<String>,
     pub seconds: u64,
 }
+
+/// What a child is to try.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Work {
+    /// Without user and password.
+    pub(super) url: String,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) transport: Transport,
+    pub(super) tls_pin: Option<String>,
+    pub(super) seconds: u64,
+    /// Give a picture, with these masks burned in.
+    pub(super) picture: Option<Vec<Polygon>>,
+}
+
+/// A picture for whoever aims a camera: wide enough to draw zones on.
+const PICTURE: SnapshotConfig = SnapshotConfig { max_width: 960, quality: 75, overlay: false };
 
 /// What a camera sent.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +64,16 @@ struct Seen {
     range: Option<ColorRange>,
     /// Camera's clock less ours, in milliseconds.
     clock_error_ms: Option<i64>,
+    /// The newest picture.
+    picture: Option<Frame>,
+}
+
+/// A look at a camera that has sent pictures.
+struct Look {
+    url: StreamUrl,
+    endpoint: Endpoint,
+    seen: Seen,
+    begun: Stamp,
 }
 
 /// A camera that has sent no picture after this long is given up.
@@ -48,6 +85,59 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// When the camera cannot be reached, refuses, or sends nothing that can be decoded; the text says how to mend it.
 pub fn probe(options: &ProbeOptions, out: &mut dyn Write) -> Result<()> {
     crate::ingest::init()?;
+    let look = look(options)?;
+    report(&look, out).map_err(|e| Error::io("cannot write the report", "standard output", e))?;
+    look.decoded().map(drop)
+}
+
+/// [`probe`] as one line of JSON. A camera that cannot be used is an answer, too; the result says which it was.
+///
+/// # Errors
+/// When the answer cannot be written.
+pub fn probe_json(options: &ProbeOptions, out: &mut dyn Write) -> Result<bool> {
+    crate::ingest::init()?;
+    let probed = describe(options, Some(Vec::new()));
+    let failed = |e| Error::io("cannot write the answer", "standard output", e);
+    serde_json::to_writer(&mut *out, &probed).map_err(|e| failed(e.into()))?;
+    out.write_all(b"\n").map_err(failed)?;
+    Ok(probed.ok)
+}
+
+/// Has a child try it.
+///
+/// # Errors
+/// What the child says; `Timeout` when it had to be killed.
+pub(super) async fn in_child(program: &Path, work: &Work, sandbox: Sandbox, within: Duration) -> Result<Probed> {
+    errand::send(program, &["probe", "--json"], work, sandbox, within).await
+}
+
+/// The child: what it is to try comes from standard input.
+///
+/// # Errors
+/// An order that is none.
+pub fn obey() -> Result<()> {
+    errand::run(
+        |_: &Work| Vec::new(),
+        |work| {
+            let Work { url, user, password, transport, tls_pin, seconds, picture } = work;
+            Ok(describe(&ProbeOptions { url, user, password, transport, tls_pin, seconds }, picture))
+        },
+    )
+}
+
+/// What became of it; with a picture if there are masks for it, or none to burn in.
+fn describe(options: &ProbeOptions, picture: Option<Vec<Polygon>>) -> Probed {
+    let tried = look(options).and_then(|look| look.decoded().map(|()| look));
+    match tried {
+        Ok(look) => look.probed(picture),
+        Err(e) => {
+            let clean = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(800).collect();
+            Probed { detail: Some(clean(e.message())), hint: e.mend().map(clean), ..Probed::default() }
+        }
+    }
+}
+
+fn look(options: &ProbeOptions) -> Result<Look> {
     let (url, url_user, url_password) = StreamUrl::parse(&options.url)?;
     let endpoint = Endpoint {
         url: url.expose().to_owned(),
@@ -78,14 +168,56 @@ pub fn probe(options: &ProbeOptions, out: &mut dyn Write) -> Result<()> {
     let decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner).take();
     decoder.map(|d| d.finish(Duration::from_secs(2))).unwrap_or(Ok(()))?;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    report(&url, &endpoint, &seen, begun, out)
-        .map_err(|e| Error::io("cannot write the report", "standard output", e))?;
-    if seen.frames == 0 {
-        return Err(Error::new(ErrorKind::Invalid, "packets came, but no picture could be decoded from them")
-            .at(&url)
-            .hint("set the camera to plain H.264 or H.265 (no \"+\" or \"smart\" codec)"));
+    Ok(Look { url, endpoint, seen, begun })
+}
+
+impl Look {
+    /// Whether any picture could be decoded.
+    fn decoded(&self) -> Result<()> {
+        if self.seen.frames > 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Invalid, "packets came, but no picture could be decoded from them")
+            .at(&self.url)
+            .hint("set the camera to plain H.264 or H.265 (no \"+\" or \"smart\" codec)"))
     }
-    Ok(())
+
+    fn seconds(&self) -> f64 {
+        let (first, last) = (self.seen.first.unwrap_or(self.begun), self.seen.last.unwrap_or(self.begun));
+        last.since(first).as_secs_f64().max(0.001)
+    }
+
+    /// Frames a second.
+    fn fps(&self) -> f64 {
+        self.seen.units.saturating_sub(1) as f64 / self.seconds()
+    }
+
+    /// Seconds from keyframe to keyframe, where two came.
+    fn keyframe_seconds(&self) -> Option<f64> {
+        match self.seen.keyframes.as_slice() {
+            [first, .., last] => Some(last.since(*first).as_secs_f64() / (self.seen.keyframes.len() - 1) as f64),
+            _ => None,
+        }
+    }
+
+    fn probed(&self, picture: Option<Vec<Polygon>>) -> Probed {
+        let jpeg = picture.and_then(|masks| {
+            let frame = Masks::new(masks).burn(self.seen.picture.as_ref()?);
+            let taken = snapshot::take(&frame, None, &PICTURE);
+            taken.map(|shot| BASE64.encode(&shot.jpeg)).map_err(|e| tracing::warn!("no picture: {e}")).ok()
+        });
+        Probed {
+            ok: true,
+            codec: self.seen.codec.map(|c| c.as_str().to_owned()),
+            width: self.seen.width,
+            height: self.seen.height,
+            fps: self.fps() as f32,
+            kbit_s: (self.seen.bytes as f64 * 8.0 / self.seconds() / 1000.0) as f32,
+            keyframe_seconds: self.keyframe_seconds().map(|s| s as f32),
+            jpeg,
+            ..Probed::default()
+        }
+    }
 }
 
 /// Why no picture came in time, as far as it can be known.
@@ -111,6 +243,7 @@ fn watcher(seen: Arc<Mutex<Seen>>, decoder: Arc<Mutex<Option<Decoder>>>) -> impl
                 let mut seen = frames.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.frames += 1;
                 (seen.width, seen.height, seen.range) = (frame.width, frame.height, Some(frame.range));
+                seen.picture = Some(frame);
             };
             *decoder = Decoder::start(&unit.params, count).map_err(|e| tracing::warn!("{e}")).ok();
         }
@@ -133,24 +266,20 @@ fn watcher(seen: Arc<Mutex<Seen>>, decoder: Arc<Mutex<Option<Decoder>>>) -> impl
     }
 }
 
-fn report(url: &StreamUrl, endpoint: &Endpoint, seen: &Seen, begun: Stamp, out: &mut dyn Write) -> std::io::Result<()> {
-    let (first, last) = (seen.first.unwrap_or(begun), seen.last.unwrap_or(begun));
-    let seconds = last.since(first).as_secs_f64().max(0.001);
-    let fps = seen.units.saturating_sub(1) as f64 / seconds;
+fn report(look: &Look, out: &mut dyn Write) -> std::io::Result<()> {
+    let Look { url, endpoint, seen, begun } = look;
+    let (seconds, fps) = (look.seconds(), look.fps());
     let codec = seen.codec.map_or("?", Codec::as_str);
-    let gop = match seen.keyframes.as_slice() {
-        [first, .., last] => {
-            let interval = last.since(*first).as_secs_f64() / (seen.keyframes.len() - 1) as f64;
-            format!("{interval:.1} s")
-        }
-        _ => format!("more than {seconds:.0} s (set it to 2 s in the camera)"),
+    let gop = match look.keyframe_seconds() {
+        Some(interval) => format!("{interval:.1} s"),
+        None => format!("more than {seconds:.0} s (set it to 2 s in the camera)"),
     };
     writeln!(out, "camera      {url}")?;
     writeln!(out, "codec       {codec}")?;
     writeln!(out, "size        {}x{}", seen.width, seen.height)?;
     writeln!(out, "rate        {fps:.1} frames/s, {:.2} Mbit/s", seen.bytes as f64 * 8.0 / seconds / 1e6)?;
     writeln!(out, "keyframe    every {gop}")?;
-    writeln!(out, "first data  after {:.1} s", first.since(begun).as_secs_f64())?;
+    writeln!(out, "first data  after {:.1} s", seen.first.unwrap_or(*begun).since(*begun).as_secs_f64())?;
     writeln!(out, "decoded     {} of {} pictures", seen.frames, seen.units)?;
     match seen.clock_error_ms {
         Some(ms) => writeln!(out, "its clock   {:+.1} s from this machine's", ms as f64 / 1000.0)?,

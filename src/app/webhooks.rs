@@ -44,7 +44,9 @@ pub(super) fn start(
     shutdown: &Shutdown,
 ) -> Result<Option<JoinHandle<Result<()>>>> {
     if webhooks.is_empty() {
-        return Ok(None);
+        // Whom an earlier configuration named is forgotten.
+        let (store, now_ms) = (store.clone(), clock.now().wall_ms);
+        return Ok(Some(tokio::spawn(async move { store.standings(Vec::new(), now_ms).await.map(drop) })));
     }
     let mut hooks = HashMap::new();
     for webhook in webhooks {
@@ -95,7 +97,7 @@ impl Teller {
                 _ = looks.tick() => self.look().await,
                 Some(answered) = self.sending.join_next() => {
                     self.answered(answered);
-                    self.settle().await
+                    self.look().await
                 }
                 () = stopped(&mut shutdown) => break,
             };

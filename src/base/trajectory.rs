@@ -11,6 +11,8 @@ use super::{Error, ErrorKind, Result};
 
 /// Between two points of a track that lives no more time passes than this.
 pub const LONGEST_STEP: Duration = Duration::from_secs(5);
+/// While it moves, no more than this.
+pub const MOVING_STEP: Duration = Duration::from_secs(1);
 /// Parts of the picture's width and height in which edges are kept.
 const STEPS: f32 = 4096.0;
 /// A box may reach over the border, but not further than this many pictures.

@@ -13,6 +13,7 @@ mod rule;
 pub mod secret;
 pub mod site;
 mod trust;
+pub mod vendor;
 mod web;
 mod webhook;
 

@@ -5,6 +5,7 @@
 pub mod channel;
 pub mod client;
 pub mod delivery;
+pub mod discovery;
 pub mod identity;
 pub mod observe;
 pub mod pace;

@@ -12,6 +12,7 @@ mod intrusion;
 mod line_crossing;
 mod loitering;
 mod places;
+pub mod rehearsal;
 pub mod schedule;
 mod subjects;
 

@@ -2,15 +2,12 @@
 //! pieces are cut.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::base::Stamp;
 use crate::base::geometry::RelativeBox;
-use crate::base::trajectory::{LONGEST_STEP, TrackPoint, Trajectory};
+use crate::base::trajectory::{LONGEST_STEP, MOVING_STEP, TrackPoint, Trajectory};
 use crate::base::types::Track;
 
-/// What moves gives a point at least so often.
-const MOVING_STEP: Duration = Duration::from_secs(1);
 /// A point is worth keeping when an edge has moved by this part of the picture: detectors tremble by less.
 const MOVED: f32 = 0.01;
 
@@ -86,6 +83,8 @@ fn has_moved(a: &RelativeBox, b: &RelativeBox) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::base::geometry::PixelBox;
 

@@ -1,13 +1,24 @@
-//! Accounts at the centre's own machine, with the real binary: while the centre is stopped, and what the log has of it.
+//! Accounts at the centre's own machine, with the real binary: while the centre is stopped, beside a running one, and what
+//! the log has of it. Secrets are nowhere to be seen.
 //! And the table of roles in the documents against what `can` decides.
 
 use std::process::Output;
+use std::time::Duration;
 
+use reqwest::Method;
+use serde_json::{Value, json};
+use wardwatch::base::Clock;
+use wardwatch::base::clock::SystemClock;
 use wardwatch::centre::account::can::{Action, Caller, Denial, Lent, Object, can};
 use wardwatch::centre::account::{Role, User};
 use wardwatch::config::Sharing;
 
-use crate::support::site::{Site, root, wardwatch};
+use crate::api::{PASSWORD, Somebody};
+use crate::support::site::{Process, Site, free_port, get, root, wardwatch};
+use crate::support::wait::until;
+
+const WEBHOOK_SECRET: &str = "whsec_3Uw8sVxT1JpKzKpZ0bUeHk9mQyY2nB5cF7dL4aR6gXo=";
+const WEBHOOK_PATH: &str = "zalo-duong-dan-bi-mat";
 
 /// A centre that was never started.
 fn site() -> Site {
@@ -35,6 +46,121 @@ fn refused(site: &Site, arguments: &[&str]) -> String {
     let output = user(site, arguments);
     assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?} was done");
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A site whose centre has a page, and tells a receiver that is away; its address.
+fn paged(site: &Site) -> String {
+    let port = free_port();
+    let text = format!(
+        "{}{}[centre.web]\nlisten = \"127.0.0.1:{port}\"\n\
+         [[centre.webhook]]\nname = \"radio\"\nurl = \"http://127.0.0.1:9/{WEBHOOK_PATH}\"\nsecret = \"{WEBHOOK_SECRET}\"\n",
+        site.common("m"),
+        site.centre("host = \"127.0.0.1\"\nport = 9\n")
+    );
+    site.write("centre.toml", &text);
+    format!("http://127.0.0.1:{port}")
+}
+
+/// The centre of [`paged`], running, with everything in its log.
+fn running(site: &Site) -> Process {
+    let process = site.run_with(&site.path("centre.toml"), &[("RUST_LOG", "trace,hyper=debug")]);
+    let port = site.centre_port;
+    until("the centre is there", Duration::from_secs(60), || {
+        get(port, "/healthz").is_some_and(|(code, _)| code == 200)
+    });
+    process
+}
+
+/// The cookie of whoever uses the one-time link that `user add` printed.
+async fn with_link(base: &str, printed: &str) -> (Somebody, String) {
+    let token = printed.lines().next().expect("a token").to_owned();
+    let mut who = Somebody::at(base);
+    let answer = who.ask(Method::POST, "/session/link", Some(json!({ "token": token, "password": PASSWORD }))).await;
+    assert_eq!(answer.status(), 200);
+    let cookie = answer.headers()["set-cookie"].to_str().expect("text").to_owned();
+    who.cookie = cookie.split(';').next().map(str::to_owned);
+    (who, token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_change_beside_a_running_centre_and_sessions_outlive_a_kill_and_no_more() {
+    let site = Site::new();
+    let base = paged(&site);
+    let mut first = running(&site);
+    let (chief, _) = with_link(&base, &said(&site, &["add", "chi-huy", "--role", "commander"])).await;
+    let (officer, _) = with_link(&base, &said(&site, &["add", "lan", "--role", "duty_officer"])).await;
+    assert!(said(&site, &["list"]).contains("lan  duty_officer  dùng được / ready"));
+    assert_eq!(chief.json("/users").await["items"].as_array().map(Vec::len), Some(2));
+    // What was looked at is on disk when it was answered: a hundred at the same time, and then the power is cut.
+    let searches = (0..100).map(|n| {
+        let who = officer.clone();
+        tokio::spawn(async move { who.status(Method::GET, &format!("/events?text=tim-{n:03}"), None).await })
+    });
+    for answered in searches.collect::<Vec<_>>() {
+        assert_eq!(answered.await.expect("no panic"), 200);
+    }
+    first.kill();
+    let rows = "SELECT COUNT(DISTINCT object) FROM access_log WHERE action = 'search' AND object LIKE '%tim-%'";
+    assert_eq!(count(&site, rows), 100);
+
+    let second = running(&site);
+    assert_eq!(officer.status(Method::GET, "/session", None).await, 200, "the session outlives the centre's end");
+    let own = officer.json("/me/sessions").await;
+    assert_eq!(own["items"].as_array().map(Vec::len), Some(1));
+    // It ends with the account's change, and at its time.
+    said(&site, &["role", "lan", "auditor"]);
+    assert_eq!(officer.status(Method::GET, "/session", None).await, 401);
+    let (officer, _) = with_link(&base, &said(&site, &["link", "lan"])).await;
+    said(&site, &["disable", "lan"]);
+    assert_eq!(officer.status(Method::GET, "/session", None).await, 401);
+    assert_eq!(chief.status(Method::GET, "/session", None).await, 200);
+    let age = |sql: &str| {
+        let database = rusqlite::Connection::open(site.path("centre/centre.db")).expect("opens");
+        database.execute(sql, []).expect("changed")
+    };
+    assert_eq!(age("UPDATE session SET last_seen_ms = last_seen_ms - 12 * 3600 * 1000 - 60000"), 1);
+    assert_eq!(chief.status(Method::GET, "/session", None).await, 401, "nobody used it for a shift");
+    let (chief, _) = with_link(&base, &said(&site, &["link", "chi-huy"])).await;
+    assert_eq!(chief.status(Method::GET, "/session", None).await, 200);
+    age("UPDATE session SET expires_ms = last_seen_ms");
+    assert_eq!(chief.status(Method::GET, "/session", None).await, 401, "seven days are over");
+    assert_eq!(second.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_any_log_answer_or_metric() {
+    let site = Site::new();
+    let base = paged(&site);
+    let process = running(&site);
+    let (chief, link) = with_link(&base, &said(&site, &["add", "chi-huy", "--role", "commander"])).await;
+    let begun: Value = {
+        let answer = chief.ask(Method::POST, "/me/totp", None).await;
+        serde_json::from_slice(&answer.bytes().await.expect("read")).expect("JSON")
+    };
+    let factor = begun["secret"].as_str().expect("shown once").to_owned();
+    let now = SystemClock.now().wall_ms / 30_000;
+    let key = data_encoding::BASE32.decode(factor.as_bytes()).expect("base32");
+    let code = wardwatch::centre::sign::one_time_code(&key, now.unsigned_abs(), 6);
+    assert_eq!(chief.status(Method::PUT, "/me/totp", Some(json!({ "code": code }))).await, 204);
+    let wrong = json!({ "name": "chi-huy", "password": "mat-khau-sai-kanarienvogel", "code": "918273" });
+    assert_eq!(chief.status(Method::POST, "/session", Some(wrong)).await, 401);
+    let token = chief.cookie.as_deref().and_then(|c| c.split_once('=')).expect("a cookie").1.to_owned();
+    let secrets =
+        [PASSWORD, "kanarienvogel", &factor, &token, &link, &WEBHOOK_SECRET["whsec_".len()..], WEBHOOK_PATH, "918273"];
+    let mut seen = vec![("metrics".to_owned(), get(site.centre_port, "/metrics").expect("there").1)];
+    for path in ["/session", "/me/sessions", "/users", "/log?limit=200", "/nodes", "/cameras", "/events", "/holds"] {
+        seen.push((path.to_owned(), chief.json(path).await.to_string()));
+    }
+    let listed = said(&site, &["list"]);
+    said(&site, &["no-totp", "chi-huy"]);
+    seen.extend([("list".to_owned(), listed), ("log".to_owned(), process.log())]);
+    assert!(seen.last().is_some_and(|(_, log)| log.contains("a login failed")), "the log was not written");
+    for (place, text) in seen {
+        let shown: Vec<_> = secrets.iter().filter(|secret| text.contains(**secret)).collect();
+        assert!(shown.is_empty(), "{place} shows {shown:?}");
+    }
+    assert_eq!(count(&site, "SELECT COUNT(*) FROM user WHERE totp IS NOT NULL"), 0);
+    assert_eq!(process.stop(), 0);
 }
 
 fn count(site: &Site, sql: &str) -> i64 {

@@ -26,17 +26,17 @@ use crate::support::post::until;
 use crate::support::routes::ROUTES;
 use crate::support::site::{Site, free_port};
 
-const OWN: &str = "ngo-12-a";
-const OTHER: &str = "ngo-12-b";
-const PASSWORD: &str = "mưa rơi trên phố cổ";
+pub const OWN: &str = "ngo-12-a";
+pub const OTHER: &str = "ngo-12-b";
+pub const PASSWORD: &str = "mưa rơi trên phố cổ";
 
 /// A centre with two cameras, an event of each with a picture, and a clip of the first.
-struct Post {
-    site: Site,
-    centre: Centre,
+pub struct Post {
+    pub site: Site,
+    pub centre: Centre,
     shutdown: watch::Sender<bool>,
     base: String,
-    event: String,
+    pub event: String,
     other: String,
     clip: (String, Vec<u8>),
     picture: Vec<u8>,
@@ -60,6 +60,11 @@ fn info(camera: &str, sharing: Sharing) -> CameraInfo {
 
 impl Post {
     async fn new(base_path: &str) -> Self {
+        Self::configured(base_path, |_, _| {}).await
+    }
+
+    /// With a change to its configuration.
+    pub async fn configured(base_path: &str, change: impl FnOnce(&Site, &mut CentreConfig)) -> Self {
         let site = Site::new();
         let directory = site.path("centre");
         let now_ms = SystemClock.now().wall_ms;
@@ -108,7 +113,7 @@ impl Post {
             public_url: None,
             map: Default::default(),
         };
-        let config = CentreConfig {
+        let mut config = CentreConfig {
             state_dir: directory.clone(),
             listen: ([127, 0, 0, 1], 0).into(),
             mqtt: None,
@@ -118,6 +123,7 @@ impl Post {
             webhooks: Vec::new(),
             escalate_after: None,
         };
+        change(&site, &mut config);
         let (shutdown, stop) = watch::channel(false);
         // Nobody is there: the page works without a broker, and says so.
         let mqtt = MqttConfig {
@@ -144,7 +150,7 @@ impl Post {
     }
 
     /// Somebody of a role, an owner with the camera of his own.
-    async fn log_in(&self, role: Role) -> Somebody {
+    pub async fn log_in(&self, role: Role) -> Somebody {
         let accounts = self.centre.accounts().expect("there is a page");
         let own = (role == Role::Owner).then(|| BTreeSet::from([("node-1".to_owned(), OWN.to_owned())]));
         let name = format!("{}-{}", role.as_str(), uuid::Uuid::new_v4().simple());
@@ -159,7 +165,27 @@ impl Post {
         who
     }
 
-    fn nobody(&self) -> Somebody {
+    pub fn nobody(&self) -> Somebody {
+        Somebody::at(&self.base)
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.send(true).ok();
+        self.centre.join().await.expect("stops");
+        drop(self.site);
+    }
+}
+
+#[derive(Clone)]
+pub struct Somebody {
+    client: Client,
+    base: String,
+    pub cookie: Option<String>,
+}
+
+impl Somebody {
+    /// Nobody yet, at the page whose address begins so.
+    pub fn at(base: &str) -> Self {
         let tls = tls_believing_nobody().expect("a configuration");
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
@@ -168,24 +194,10 @@ impl Post {
             .timeout(Duration::from_secs(20))
             .build()
             .expect("a client");
-        Somebody { client, base: self.base.clone(), cookie: None }
+        Self { client, base: base.to_owned(), cookie: None }
     }
 
-    async fn stop(self) {
-        self.shutdown.send(true).ok();
-        self.centre.join().await.expect("stops");
-        drop(self.site);
-    }
-}
-
-struct Somebody {
-    client: Client,
-    base: String,
-    cookie: Option<String>,
-}
-
-impl Somebody {
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}/api/v1{path}", self.base));
         match &self.cookie {
             Some(cookie) => request.header("cookie", cookie),
@@ -193,7 +205,7 @@ impl Somebody {
         }
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Response {
+    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Response {
         let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
@@ -201,11 +213,11 @@ impl Somebody {
         request.send().await.expect("answered")
     }
 
-    async fn status(&self, method: Method, path: &str, body: Option<Value>) -> u16 {
+    pub async fn status(&self, method: Method, path: &str, body: Option<Value>) -> u16 {
         self.ask(method, path, body).await.status().as_u16()
     }
 
-    async fn json(&self, path: &str) -> Value {
+    pub async fn json(&self, path: &str) -> Value {
         let answer = self.ask(Method::GET, path, None).await;
         let text = answer.bytes().await.expect("read");
         serde_json::from_slice(&text).unwrap_or_else(|_| panic!("{path}: {}", String::from_utf8_lossy(&text)))
@@ -249,6 +261,7 @@ impl Post {
             json!({ "from_ms": Made::new().started_ms, "to_ms": Made::new().started_ms + 1000, "reason": "tìm xe" });
         let query = match path {
             "/report" | "/cameras/{node}/{camera}/recordings" => format!("?from_ms={}&to_ms={now_ms}", now_ms - 1000),
+            "/cameras/{node}/{camera}/still" => format!("?at_ms={now_ms}"),
             "/live/wall" | "/live/camera" => format!("?camera=node-1/{OWN}"),
             "/events/{node}/{id}/snapshot" | "/events/{node}/{id}/thumbnail" => "?case=12/HS".to_owned(),
             _ => String::new(),
@@ -268,6 +281,8 @@ impl Post {
                 Some(json!({ "node": "node-1", "camera": OWN, "until_ms": now_ms + 60_000, "reason": "mưa" }))
             }
             ("post", "/emergencies") => Some(json!({ "cameras": null, "reason": "cháy", "until_ms": now_ms + 1000 })),
+            ("post", "/nodes/{node}/rehearsal") => Some(json!({ "camera": { "id": OWN } })),
+            ("post", "/nodes/{node}/probe") => Some(json!({ "camera": OWN, "stream": "detect" })),
             ("post", "/users") => Some(json!({ "name": "giam-sat", "display_name": "Giám sát", "role": "auditor" })),
             ("patch", _) => Some(json!({})),
             _ => None,
@@ -440,7 +455,7 @@ async fn clips_come_whole_and_in_ranges() {
 }
 
 /// Lines of a stream until one begins with `wanted`.
-async fn heard(stream: &mut Response, text: &mut String, wanted: &str) -> Option<()> {
+pub async fn heard(stream: &mut Response, text: &mut String, wanted: &str) -> Option<()> {
     while !text.contains(wanted) {
         text.push_str(&String::from_utf8_lossy(&stream.chunk().await.ok()??));
     }

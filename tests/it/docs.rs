@@ -87,6 +87,17 @@ fn every_metric_is_described_and_every_described_metric_exists() {
     }
 }
 
+#[test]
+fn the_handbook_has_every_brand_with_its_addresses() {
+    let handbook = read("docs/technician.md");
+    for vendor in wardwatch::config::vendor::VENDORS {
+        let path = |template: &str| template.replace("rtsp://{host}:554", "");
+        let (sub, main) = (path(vendor.sub), path(vendor.main));
+        let row = format!("| {} | `{sub}` | `{main}` | {} | {} |", vendor.name, vendor.note_vi, vendor.note_en);
+        assert!(handbook.contains(&row), "docs/technician.md lacks the row\n{row}");
+    }
+}
+
 /// GitHub's anchor for a heading.
 fn slug(heading: &str) -> String {
     let kept = heading.to_lowercase().replace('`', "");

@@ -68,7 +68,7 @@ const DOORS: &[Door] = &[
         places: &["link/client.rs", "link/receiver.rs"],
         reason: "one client for the centre and one for receivers of webhooks, each with one set of limits",
     },
-    Door { words: &["ring"], places: &["centre/sign.rs"], reason: "what is signed and counted is in one place" },
+    Door { words: &["ring::hmac"], places: &["centre/sign.rs"], reason: "what is signed and counted is in one place" },
     Door {
         words: &["tokio_tungstenite", "tokio_rustls"],
         places: &["link/channel.rs"],

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{Documents, Wish};
+use super::rehearse::Rehearsals;
+use super::scout::Scout;
 use crate::base::types::{CameraId, Gap};
 use crate::base::{Error, ErrorKind, Result};
 use crate::store::reader::Reader;
@@ -14,6 +16,8 @@ use crate::wire::inquiry::{GapSpan, Inquiry, MAX_SPANS, Recordings, Reply, Span}
 pub(super) struct Desk {
     /// Where the index of recordings is.
     pub(super) database: PathBuf,
+    pub(super) scout: Scout,
+    pub(super) rehearsals: Rehearsals,
     pub(super) documents: Documents,
 }
 
@@ -30,6 +34,12 @@ impl Desk {
                 let failed = |e| Error::new(ErrorKind::Internal, "reading the index failed").source(e);
                 answer.map_err(failed)?.map(Reply::Recordings)
             }
+            Inquiry::Rehearse { camera, from_ms, to_ms } => {
+                self.rehearsals.answer(camera, (from_ms, to_ms), |id| self.scout.camera(id)).await
+            }
+            Inquiry::Probe(source) => self.scout.probe(source).await,
+            Inquiry::Discover => self.scout.discover().await,
+            Inquiry::Still { camera, at_ms, width } => self.scout.still(camera, at_ms, width).await,
             Inquiry::Document => self.documents.answer(Wish::Tell).await,
             Inquiry::Change(change) => self.documents.answer(Wish::Change(change)).await,
             _ => Err(Error::new(ErrorKind::Invalid, "this node's version does not know this question")

@@ -78,6 +78,11 @@ impl Live {
         self.0.document.send_replace(Some(Arc::new(document.clone())));
     }
 
+    /// The document in force.
+    pub(super) fn document(&self) -> watch::Receiver<Option<Arc<CamerasDocument>>> {
+        self.0.document.subscribe()
+    }
+
     /// Takes a worker's live message over; never waits.
     pub(super) fn take(&self, message: ToNode, blob: Bytes) {
         let mut arrived = self.0.arrived.lock().unwrap_or_else(PoisonError::into_inner);

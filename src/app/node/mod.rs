@@ -18,6 +18,8 @@ mod places;
 mod process;
 mod quarantine;
 mod recordings;
+mod rehearse;
+mod scout;
 mod shelf;
 mod sink;
 mod system;
@@ -48,7 +50,7 @@ use crate::wire::event::Origin;
 use crate::wire::ipc::{PROTOCOL, WorkerSetup};
 use crate::wire::topic::NodeTopics;
 use clips::Clips;
-use document::Registry;
+use document::{Documents, Registry};
 use dump::Dump;
 use fleet::Fleet;
 use force::Force;
@@ -58,6 +60,8 @@ use live::Live;
 use orders::Orders;
 use process::WorkerProcess;
 use recordings::Recordings;
+use rehearse::Rehearsals;
+use scout::Scout;
 use shelf::Shelf;
 use sink::{Keepers, Sink};
 use system::{Moment, SystemEvents};
@@ -137,7 +141,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let live = Live::new();
     live.apply(&document);
     let keepers = Keepers { recordings, clips, tracks: tracks.clone(), live: live.clone() };
-    let desk = Desk { database: node.state_dir.join("node.db"), documents };
+    let scout = Scout::new(&node, program.clone(), store.clone(), live.document());
+    let desk = desk(&site, &node, documents, scout, &origin, clock.clone());
     let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
     let uplink = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
     let linked = uplink.into_iter().chain(live.start(&node, desk, clock.clone()));
@@ -294,6 +299,21 @@ fn publish_settings(node: &NodeConfig, origin: &Origin, clock: &dyn Clock) -> pu
         receipt_timeout: Duration::from_secs(node.receipt_timeout_seconds),
         jitter_seed: clock.now().mono.as_nanos() as u64,
     }
+}
+
+/// What the centre's questions are answered from.
+fn desk(
+    site: &WardwatchConfig,
+    node: &NodeConfig,
+    documents: Documents,
+    scout: Scout,
+    origin: &Origin,
+    clock: Arc<dyn Clock>,
+) -> Desk {
+    let (database, cameras) = (node.state_dir.join("node.db"), node.cameras.clone());
+    let timezone = origin.timezone.clone();
+    let rehearsals = Rehearsals::new(database.clone(), cameras, site.detect.clone(), timezone, clock);
+    Desk { database, documents, scout, rehearsals }
 }
 
 fn fleet(

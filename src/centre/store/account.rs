@@ -222,24 +222,21 @@ impl AccountStore for SqliteStore {
     }
 
     async fn session(&self, token_sha256: String, now_ms: i64, idle_ms: i64) -> Result<Option<Session>> {
-        self.handle
-            .call(move |db| {
-                let sql = format!(
-                    "SELECT {USER}, s.id, s.expires_ms, s.last_seen_ms FROM session s JOIN user u ON u.id = s.user
-                     WHERE s.token_sha256 = ?1 AND s.expires_ms > ?2 AND s.last_seen_ms > ?3 AND NOT u.disabled"
-                );
-                let found = one(&db.connection, &sql, params![token_sha256, now_ms, now_ms - idle_ms], |r| {
-                    let user = read_user(&db.connection, r)?;
-                    Ok((Session { user, id: column(r, 6)?, expires_ms: column(r, 7)? }, column::<i64>(r, 8)?))
-                })?;
-                let Some((session, seen_ms)) = found else { return Ok(None) };
-                if now_ms - seen_ms >= SEEN_MS {
-                    let touch = "UPDATE session SET last_seen_ms = ?2 WHERE token_sha256 = ?1";
-                    durable(&mut db.connection, CHANGE, |tx| run(tx, touch, params![token_sha256, now_ms]).map(drop))?;
-                }
-                Ok(Some(session))
-            })
-            .await
+        let token = token_sha256.clone();
+        let found = match &self.reading {
+            Some(reading) => reading.ask(move |db, _| find_session(db, &token, now_ms, idle_ms)).await?,
+            None => self.handle.call(move |db| find_session(&db.connection, &token, now_ms, idle_ms)).await?,
+        };
+        let Some((session, seen_ms)) = found else { return Ok(None) };
+        if now_ms - seen_ms >= SEEN_MS {
+            let touch = "UPDATE session SET last_seen_ms = ?2 WHERE token_sha256 = ?1";
+            self.handle
+                .call(move |db| {
+                    durable(&mut db.connection, CHANGE, |tx| run(tx, touch, params![token_sha256, now_ms]).map(drop))
+                })
+                .await?;
+        }
+        Ok(Some(session))
     }
 
     async fn end_session(&self, id: String, entry: AccessEntry) -> Result<()> {
@@ -328,6 +325,18 @@ impl AccountStore for SqliteStore {
             })
             .await
     }
+}
+
+/// An open session, and when it was last used.
+fn find_session(db: &Connection, token_sha256: &str, now_ms: i64, idle_ms: i64) -> Result<Option<(Session, i64)>> {
+    let sql = format!(
+        "SELECT {USER}, s.id, s.expires_ms, s.last_seen_ms FROM session s JOIN user u ON u.id = s.user
+         WHERE s.token_sha256 = ?1 AND s.expires_ms > ?2 AND s.last_seen_ms > ?3 AND NOT u.disabled"
+    );
+    one(db, &sql, params![token_sha256, now_ms, now_ms - idle_ms], |r| {
+        let user = read_user(db, r)?;
+        Ok((Session { user, id: column(r, 6)?, expires_ms: column(r, 7)? }, column(r, 8)?))
+    })
 }
 
 fn count_attempt(tx: &Transaction<'_>, keys: &[AttemptKey], now_ms: i64) -> Result<Option<u64>> {

@@ -65,16 +65,16 @@ pub(super) struct RangeAsked {
     to_ms: i64,
 }
 
-type Key = (String, CameraId);
+pub(super) type Key = (String, CameraId);
 
-fn key(text: &str) -> Answer<Key> {
+pub(super) fn key(text: &str) -> Answer<Key> {
     let parts = text.split_once('/').and_then(|(node, camera)| Some((node.to_owned(), camera.parse().ok()?)));
     parts.ok_or_else(|| invalid("a camera is <node>/<camera>"))
 }
 
 impl Api {
     /// Whether `visitor` may look at a camera live now.
-    fn may_look(&self, visitor: &Visitor, action: Action, (node, camera): &Key) -> Answer<()> {
+    pub(super) fn may_look(&self, visitor: &Visitor, action: Action, (node, camera): &Key) -> Answer<()> {
         self.directory.get(node, camera.as_str()).ok_or_else(|| refuse(Code::NotFound))?;
         let asked = self.lent(node, camera.as_str(), |lent| visitor.ask(action, &Object::Camera(lent)));
         self.verdict(action, asked)

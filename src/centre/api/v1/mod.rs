@@ -15,8 +15,10 @@ mod media;
 mod own;
 mod page;
 mod problem;
+mod scout;
 mod session;
 mod shape;
+mod still;
 mod stream;
 mod tag;
 mod tell;
@@ -212,11 +214,16 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(cameras::list))
         .routes(routes!(cameras::one))
         .routes(routes!(cameras::nodes))
+        .routes(routes!(scout::rehearsal))
+        .routes(routes!(scout::probe))
+        .routes(routes!(scout::discovery))
+        .routes(routes!(scout::vendors))
         .routes(routes!(document::read, document::change).layer(DefaultBodyLimit::max(document::MAX_CHANGE)))
         .routes(routes!(live::wall))
         .routes(routes!(live::camera))
         .routes(routes!(live::picture))
         .routes(routes!(live::recordings))
+        .routes(routes!(still::still))
         .routes(routes!(asks::clip))
         .routes(routes!(asks::hold))
         .routes(routes!(asks::holds))

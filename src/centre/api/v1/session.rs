@@ -109,7 +109,7 @@ pub(super) async fn login(
     let request = LoginRequest {
         name: login.name,
         password: Secret::new(login.password),
-        code: login.code.map(Secret::new),
+        code: given(login.code),
         address: source.address,
         user_agent: source.user_agent.clone(),
     };
@@ -135,7 +135,7 @@ pub(super) async fn link(
     Body(link): Body<Link>,
 ) -> Answer<(CookieJar, Json<Me>)> {
     let password = link.password.map(Secret::new);
-    let code = link.code.map(Secret::new);
+    let code = given(link.code);
     match api.accounts.use_link(&link.token, password, code, source.address, source.user_agent.clone()).await? {
         Ok(logged_in) => {
             api.learn_people().await?;
@@ -178,6 +178,11 @@ pub(super) async fn password(
         Err(LinkRefusal::Weak(text)) => Err(weak(&text)),
         Err(_) => Err(refuse(Code::WrongLogin)),
     }
+}
+
+/// A code that was typed.
+fn given(code: Option<String>) -> Option<Secret> {
+    code.filter(|code| !code.trim().is_empty()).map(Secret::new)
 }
 
 fn weak(text: &str) -> Refused {
