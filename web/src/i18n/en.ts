@@ -605,6 +605,7 @@ export const en: Record<Key, string> = {
   'edit.name': 'Name of the camera',
   'edit.lat': 'Latitude',
   'edit.lon': 'Longitude',
+  'edit.position_half': 'Both are needed.',
   'edit.on_map': 'Choose on a map',
   'edit.place_map': 'A small map to place the camera',
   'edit.place_hint': 'Press where the camera stands, or write the numbers above.',
@@ -903,6 +904,9 @@ export const en: Record<Key, string> = {
   'error.too-large': 'Too large',
   'error.unavailable': 'The centre cannot serve this now',
   'error.internal': 'The centre had an error',
+  'error.node_away': 'The node is away',
+  'error.document_rejected': 'The node refused these settings',
+  'error.consent_needed': 'The owner has to agree',
   'error.cross-site': 'A request from another site was refused',
   'error.password-needed': 'A password is needed',
 };

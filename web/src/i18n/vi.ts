@@ -603,6 +603,7 @@ export const vi = {
   'edit.name': 'Tên camera',
   'edit.lat': 'Vĩ độ',
   'edit.lon': 'Kinh độ',
+  'edit.position_half': 'Cần cả vĩ độ và kinh độ.',
   'edit.on_map': 'Chọn trên bản đồ',
   'edit.place_map': 'Bản đồ nhỏ để đặt camera',
   'edit.place_hint': 'Chạm vào chỗ đặt camera; hoặc nhập số ở trên.',
@@ -901,6 +902,9 @@ export const vi = {
   'error.too-large': 'Quá lớn',
   'error.unavailable': 'Trung tâm chưa phục vụ được lúc này',
   'error.internal': 'Trung tâm gặp lỗi',
+  'error.node_away': 'Nút đang vắng',
+  'error.document_rejected': 'Nút không nhận cấu hình này',
+  'error.consent_needed': 'Cần chủ camera đồng ý',
   'error.cross-site': 'Yêu cầu đến từ trang khác bị từ chối',
   'error.password-needed': 'Cần đặt mật khẩu',
 } as const;
