@@ -10,10 +10,21 @@ export const REST_MS = 120;
 export const AGAIN_MS = 5_000;
 const KEPT = 150;
 
-/** Where to ask for the picture of a moment: on the grid, but within what was recorded. Null: nothing was. */
-export function spot(at_ms: number, recordings: Recordings): number | null {
-  const segment = recordings.segments.find((s) => at_ms >= s.from_ms && at_ms < s.to_ms);
-  return segment ? Math.max(Math.floor(at_ms / GRID_MS) * GRID_MS, segment.from_ms) : null;
+/**
+ * Where to ask for the picture of a moment: on the grid, but within what was recorded. On a whole day a pixel is more than a
+ * minute, and recordings around events are shorter: what lies within `near_ms` counts as hit. Null: nothing was recorded.
+ */
+export function spot(at_ms: number, recordings: Recordings, near_ms = 0): number | null {
+  let best: { from_ms: number; at_ms: number } | null = null;
+  let far = Infinity;
+  for (const s of recordings.segments) {
+    const nearest = Math.min(Math.max(at_ms, s.from_ms), s.to_ms - 1);
+    if (Math.abs(nearest - at_ms) < far) {
+      far = Math.abs(nearest - at_ms);
+      best = { from_ms: s.from_ms, at_ms: nearest };
+    }
+  }
+  return best && far <= near_ms ? Math.max(Math.floor(best.at_ms / GRID_MS) * GRID_MS, best.from_ms) : null;
 }
 
 /** Why there is nothing, when a gap says so. */

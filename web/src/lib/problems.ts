@@ -17,7 +17,7 @@ export function problemText(error: unknown): string {
   if (error.code === 'locked') {
     return t('error.locked', { seconds: error.text('retry_after') ?? '60' });
   }
-  const key = `error.${error.code}`;
+  const key = `error.${error.code.replaceAll('_', '-')}`;
   const words = key in vi ? t(key as Key) : t('error.internal');
   const detail = error.text('detail');
   return detail ? `${words}: ${bilingual(detail)}` : words;

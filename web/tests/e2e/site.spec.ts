@@ -233,7 +233,7 @@ test('under the pointer is the picture of that moment, and where nothing was rec
   const box = (await line.boundingBox())!;
   const peek = commander.locator('[data-test=peek]');
   await commander.mouse.move(box.x + 1, box.y + 40);
-  if (recorded.x > box.x + 4) {
+  if (recorded.x > box.x + 12) {
     await expect(peek).toBeVisible();
     await commander.waitForTimeout(400);
     expect(asked).toEqual([]);
@@ -246,4 +246,21 @@ test('under the pointer is the picture of that moment, and where nothing was rec
   await commander.mouse.move(recorded.x + recorded.width / 2, recorded.y + 6);
   await commander.waitForTimeout(400);
   expect(asked.length).toBe(before);
+});
+
+test('a finger on the day shows the picture, too, and chooses the minute', async ({ browser }) => {
+  const context = await browser.newContext({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  const phone = await context.newPage();
+  watched(phone, site.home, wrong);
+  await logIn(phone, 'hoa');
+  await expect(phone.locator('#main')).toBeVisible();
+  await open(phone, 'playback?camera=node-1%2Fngo-12-cuoi');
+  await phone.locator('[role=group] button', { hasText: /^1 / }).tap();
+  const recorded = (await phone.locator('[data-test=timelines] .rec').first().boundingBox())!;
+  await phone.touchscreen.tap(recorded.x + recorded.width / 2, recorded.y + recorded.height - 3);
+  await expectPicture(phone.locator('[data-test=peek] img'));
+  await expect(phone.locator('form input').first()).toHaveValue(/^\d{2}\/\d{2}\/\d{4} \d{2}:\d{2}$/);
+  // It stays until something else is touched.
+  await phone.locator('h1').tap();
+  await expect(phone.locator('[data-test=peek]')).toHaveCount(0);
 });

@@ -12,6 +12,11 @@ test('a moment is asked for on the grid, within what was recorded', () => {
   expect(spot(60_000, recordings)).toBeNull();
   expect(spot(10, recordings)).toBeNull();
   expect(gapAt(60_000, recordings)).toBe('paused');
+  // Beside it, as near as a finger is: the end of the one before, the beginning of the one after.
+  expect(spot(60_000, recordings, 5_000)).toBe(50_000);
+  expect(spot(88_000, recordings, 5_000)).toBe(90_000);
+  expect(spot(75_000, recordings, 5_000)).toBeNull();
+  expect(spot(1, { segments: [], gaps: [] }, 5_000)).toBeNull();
   expect(gapAt(10, recordings)).toBeNull();
 });
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { en } from '../../src/i18n/en';
 import { vi } from '../../src/i18n/vi';
@@ -37,4 +38,11 @@ test('a problem is known by its code, and a page of a proxy is one too', () => {
 test('a query names each value, and nothing that is empty', () => {
   expect(queryString({ camera: ['a/b', 'c/d'], text: '', from_ms: 0, after: null, x: undefined })).toBe('?camera=a%2Fb&camera=c%2Fd&from_ms=0');
   expect(queryString({})).toBe('');
+});
+
+test('the page has words for each refusal of the centre', () => {
+  const source = readFileSync('../src/centre/api/v1/problem.rs', 'utf8');
+  const codes = [...source.matchAll(/\("([a-z_-]+)", S::/g)].map((m) => m[1]!.replaceAll('_', '-'));
+  expect(codes.length).toBeGreaterThan(15);
+  expect(codes.filter((code) => !(`error.${code}` in vi))).toEqual([]);
 });
