@@ -241,3 +241,21 @@ async fn a_client_without_headers_resumes_the_stream_too() {
     drop(again);
     post.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_name_is_looked_at_like_a_new_one_and_a_plain_request_is_no_socket() {
+    let post = Post::configured("", |_, _| {}).await;
+    let commander = post.log_in(Role::Commander).await;
+    let users = commander.json("/users").await;
+    let id = users["items"][0]["id"].as_str().expect("an id").to_owned();
+    for name in ["", " ", "Lan\nAnh", "Lan\u{200b}Anh", &"a".repeat(65)] {
+        let change = json!({ "display_name": name });
+        assert_eq!(commander.status(Method::PATCH, &format!("/users/{id}"), Some(change)).await, 400, "{name:?}");
+    }
+    let change = json!({ "display_name": "Trần Lan Anh" });
+    assert_eq!(commander.status(Method::PATCH, &format!("/users/{id}"), Some(change)).await, 204);
+    let answer = commander.ask(Method::GET, &format!("/live/wall?camera=node-1/{OWN}"), None).await;
+    assert_eq!(answer.status(), 400);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    post.stop().await;
+}

@@ -23,6 +23,7 @@ pub const SETUP_MS: i64 = 24 * 3600 * 1000;
 pub const LOGIN_MS: i64 = 3600 * 1000;
 /// The longest name, in characters.
 const MAX_NAME: usize = 64;
+const DISPLAY_NAME: &str = "1 to 64 characters, no line breaks";
 
 /// Somebody at the door.
 pub struct LoginRequest {
@@ -268,14 +269,8 @@ impl<S: AccountStore> Accounts<S> {
         cameras: Option<std::collections::BTreeSet<CameraKey>>,
         by: Option<&Session>,
     ) -> Result<(User, String, i64)> {
-        let sound = |text: &str, what: &str| {
-            let fits = (1..=MAX_NAME).contains(&text.chars().count()) && text.trim() == text;
-            // Two names must not look alike by what cannot be seen.
-            let seen = text.chars().all(|c| c == ' ' || !(c.is_whitespace() || c.is_control() || is_hidden(c)));
-            if fits && seen { Ok(()) } else { Err(Error::new(ErrorKind::Invalid, format!("this is no {what}"))) }
-        };
         sound(name, "name to log in with").map_err(|e| e.hint("1 to 64 letters and digits, no space at either end"))?;
-        sound(display_name, "name for colleagues").map_err(|e| e.hint("1 to 64 characters, no line breaks"))?;
+        sound(display_name, "name for colleagues").map_err(|e| e.hint(DISPLAY_NAME))?;
         let user = User {
             id: uuid::Uuid::now_v7().to_string(),
             name: name.to_owned(),
@@ -294,8 +289,11 @@ impl<S: AccountStore> Accounts<S> {
     /// Changes an account; sessions of it end when it loses something. `by` is written into the log.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for the last commander who could make accounts.
+    /// `NotFound`; `Invalid` for the last commander who could make accounts, or a display name that is none.
     pub async fn edit(&self, id: &str, change: Change, by: Option<&Session>) -> Result<User> {
+        if let Some(display_name) = &change.display_name {
+            sound(display_name, "name for colleagues").map_err(|e| e.hint(DISPLAY_NAME))?;
+        }
         let entry = self.entry_by(by, "");
         self.store.edit_user(id.to_owned(), change, entry).await
     }
@@ -330,6 +328,13 @@ impl<S: AccountStore> Accounts<S> {
             ..AccessEntry::default()
         }
     }
+}
+
+/// Checks a name; two must not look alike by what cannot be seen.
+fn sound(text: &str, what: &str) -> Result<()> {
+    let fits = (1..=MAX_NAME).contains(&text.chars().count()) && text.trim() == text;
+    let seen = text.chars().all(|c| c == ' ' || !(c.is_whitespace() || c.is_control() || is_hidden(c)));
+    if fits && seen { Ok(()) } else { Err(Error::new(ErrorKind::Invalid, format!("this is no {what}"))) }
 }
 
 /// Zero-width and direction marks.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::Path;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use utoipa::IntoParams;
 
 use super::caller::{About, Purpose, State, Visitor, from_our_page};
-use super::input::Asked;
+use super::input::{Asked, Upgrade};
 use super::problem::{Answer, Code, Problem, invalid, refuse};
 use super::stream::ended;
 use super::{Api, Shared};
@@ -121,7 +121,7 @@ pub(super) async fn wall(
     visitor: Visitor,
     headers: HeaderMap,
     Asked(asked): Asked<WallAsked>,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Answer<Response> {
     let keys = asked.camera.iter().map(|text| key(text)).collect::<Answer<Vec<Key>>>()?;
     if keys.is_empty() || keys.len() > WALL {
@@ -140,7 +140,7 @@ pub(super) async fn camera(
     visitor: Visitor,
     headers: HeaderMap,
     Asked(asked): Asked<OneAsked>,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Answer<Response> {
     let keys = vec![key(&asked.camera)?];
     begin(&api, &visitor, &headers, &keys, "live stream").await?;

@@ -1,9 +1,14 @@
 //! How the API says no (RFC 9457): one table of codes, and no word about our insides.
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::{Ref, RefOr, Response as Described};
 
 use crate::base::{Error, ErrorKind};
 use crate::centre::account::can::{Action, Denial};
@@ -77,6 +82,25 @@ pub(super) struct Problem {
     /// What is known besides, by the code: `action` and `reason`, `owner` and `version`, `name` and `display_name`.
     #[serde(flatten)]
     pub(super) more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Says in the OpenAPI document what every route may answer besides, and of what media type refusals are.
+pub(super) fn describe(responses: &mut BTreeMap<String, RefOr<Described>>) {
+    let problem = || {
+        let schema = Ref::from_schema_name(Problem::name());
+        ResponseBuilder::new().content(PROBLEM_JSON, ContentBuilder::new().schema(Some(schema)).build())
+    };
+    for (status, response) in responses.iter_mut() {
+        let refusal = status.starts_with(['4', '5']);
+        if let RefOr::T(response) = response
+            && refusal
+        {
+            let description = std::mem::take(&mut response.description);
+            *response = problem().description(description).build();
+        }
+    }
+    let any = "a refusal: nobody is logged in, a wrong request, or the centre cannot do it now";
+    responses.insert("default".to_owned(), RefOr::T(problem().description(any).build()));
 }
 
 /// A refusal on its way out.
