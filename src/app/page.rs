@@ -65,7 +65,7 @@ pub(super) fn start(
     threads.push(thread("centre-passwords", move || hasher.run())?);
     let (thumbnails, maker) = thumbnail::pair();
     threads.push(thread("centre-thumbnails", move || maker.run())?);
-    let accounts = Accounts::new(store.looking_up(events.clone()), passwords, clock.clone())?;
+    let accounts = Accounts::new(store.clone(), passwords, clock.clone())?;
     let api = Arc::new(Api::new(Parts {
         ward: ward.id.to_owned(),
         ward_name: ward.name.to_owned(),

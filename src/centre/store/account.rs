@@ -222,21 +222,18 @@ impl AccountStore for SqliteStore {
     }
 
     async fn session(&self, token_sha256: String, now_ms: i64, idle_ms: i64) -> Result<Option<Session>> {
-        let token = token_sha256.clone();
-        let found = match &self.reading {
-            Some(reading) => reading.ask(move |db, _| find_session(db, &token, now_ms, idle_ms)).await?,
-            None => self.handle.call(move |db| find_session(&db.connection, &token, now_ms, idle_ms)).await?,
-        };
-        let Some((session, seen_ms)) = found else { return Ok(None) };
-        if now_ms - seen_ms >= SEEN_MS {
-            let touch = "UPDATE session SET last_seen_ms = ?2 WHERE token_sha256 = ?1";
-            self.handle
-                .call(move |db| {
-                    durable(&mut db.connection, CHANGE, |tx| run(tx, touch, params![token_sha256, now_ms]).map(drop))
-                })
-                .await?;
-        }
-        Ok(Some(session))
+        // On the writer's thread, which has room for many who come at once; a reading connection refuses the 65th.
+        self.handle
+            .call(move |db| {
+                let found = find_session(&db.connection, &token_sha256, now_ms, idle_ms)?;
+                let Some((session, seen_ms)) = found else { return Ok(None) };
+                if now_ms - seen_ms >= SEEN_MS {
+                    let touch = "UPDATE session SET last_seen_ms = ?2 WHERE token_sha256 = ?1";
+                    durable(&mut db.connection, CHANGE, |tx| run(tx, touch, params![token_sha256, now_ms]).map(drop))?;
+                }
+                Ok(Some(session))
+            })
+            .await
     }
 
     async fn end_session(&self, id: String, entry: AccessEntry) -> Result<()> {

@@ -35,8 +35,6 @@ const READ: &str = "cannot read the centre's database";
 pub struct SqliteStore {
     pub(super) handle: thread::Handle<Database>,
     readers: Arc<Readers>,
-    /// Where sessions are looked up, if not on the writer's thread.
-    pub(super) reading: Option<SqliteEvents>,
     /// Entries of the access log that wait for a commit.
     pub(super) accesses: access::Queue,
 }
@@ -115,7 +113,7 @@ impl SqliteStore {
             _lock: opened.lock,
         };
         let (handle, writer) = thread::pair(database);
-        let store = Self { handle, readers, reading: None, accesses: access::Queue::default() };
+        let store = Self { handle, readers, accesses: access::Queue::default() };
         Ok((store, writer, opened.quarantined))
     }
 
@@ -123,11 +121,6 @@ impl SqliteStore {
     /// shall be answered at the same time. They end with the last handle. No question takes longer than `limit`.
     pub fn reading(&self, threads: usize, limit: Duration, clock: Arc<dyn Clock>) -> (SqliteEvents, Vec<Reader>) {
         read::start(&self.readers, threads, limit, &clock)
-    }
-
-    /// The same store, which looks sessions up through `reading`: whoever only looks waits for no commit.
-    pub fn looking_up(&self, reading: SqliteEvents) -> Self {
-        Self { reading: Some(reading), ..self.clone() }
     }
 
     /// Whether the thread answers and could commit. Errors: `Timeout` when something else keeps the database locked.
