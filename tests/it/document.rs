@@ -93,7 +93,8 @@ impl Post {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
-        self.runtime.block_on(request.send()).expect("answered")
+        // Its time runs out by the runtime's clock.
+        self.runtime.block_on(async { request.send().await }).expect("answered")
     }
 
     fn read(&self, answer: Response) -> (u16, Value) {

@@ -455,6 +455,9 @@ fn a_stream_under_another_name_is_the_same_neighbours() {
     assert_eq!(told, [Widened::Sharing, Widened::Mask]);
 }
 
+/// Camera, host, port, user and password of a stream.
+type Reached = (String, String, u16, Option<String>, Option<String>);
+
 fn any_json() -> impl Strategy<Value = Value> {
     let text =
         prop_oneof!["[a-z:/${}.@]{0,12}", Just("file:/etc/shadow".to_owned()), Just("rtsp://10.0.0.9/x".to_owned())];
@@ -535,7 +538,7 @@ proptest! {
                     std::fs::write(dir.path().join(name), secret.value.expose()).expect("writable");
                 }
                 let Ok(after) = cameras_from(here, Path::new("x.toml"), &|_, _, _| Ok(())) else { return Ok(()) };
-                let streams = |d: &CamerasDocument| -> Vec<(String, String, u16, Option<String>, Option<String>)> {
+                let streams = |d: &CamerasDocument| -> Vec<Reached> {
                     d.cameras.iter().flat_map(|c| [Some(c.detect.clone()), c.record.clone()].into_iter().flatten().map(|s| {
                         let password = s.password.as_ref().map(|p| p.expose().to_owned());
                         (c.id.to_string(), s.url.host().to_owned(), s.url.port(), s.user.clone(), password)

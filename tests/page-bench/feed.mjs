@@ -55,6 +55,8 @@ console.log(JSON.stringify({ ready: loads }));
 
 process.stdin.resume();
 await new Promise((resolve) => process.stdin.once('end', resolve));
+// What is on its way is given as long as is promised.
+await page.waitForTimeout(1_000);
 const shot = process.env['WARDWATCH_SHOT'];
 if (shot) await page.screenshot({ path: shot });
 console.log(JSON.stringify({ seen: await page.evaluate(() => window.seen) }));

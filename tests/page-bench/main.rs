@@ -106,12 +106,10 @@ async fn run(options: &Options) -> ExitCode {
     let passed = now().since(began).as_secs_f64();
     let cores = (cpu_seconds(pid) - before) / passed;
     publisher.drained().await;
-    // What is on its way to the page is given as long as it is promised.
     support::wait::until_async("the last alert is heard", Duration::from_secs(10), || async {
         crowd.heard(alerts.last().expect("there were some"))
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(PROMISE_MS as u64)).await;
 
     let seen = browser.close().await;
     let committed = crowd.committed();
