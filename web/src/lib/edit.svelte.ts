@@ -356,16 +356,16 @@ export class Editor {
     return true;
   }
 
-  async removeCamera(): Promise<boolean> {
+  /** Another camera of the same stream may be shared further without it: the owner is asked for, here too. */
+  async removeCamera(reason?: string): Promise<Saved> {
     const document = this.document;
-    if (document === null) return false;
+    if (document === null) return 'nothing';
     this.saving = true;
     try {
-      await api.changeDocument(this.node, document.revision, { edits: [{ edit: 'remove', id: this.id }] });
-      return true;
+      await api.changeDocument(this.node, document.revision, { edits: [{ edit: 'remove', id: this.id }], ...(reason ? { reason } : {}) });
+      return 'saved';
     } catch (error) {
-      this.#refused(error);
-      return false;
+      return this.#refused(error);
     } finally {
       this.saving = false;
     }
