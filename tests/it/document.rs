@@ -186,7 +186,9 @@ fn a_zone_drawn_at_the_centre_fires_and_disturbs_no_other_camera() {
     assert_eq!(post.document()["revision"], 2);
 
     until("the rule fires", LONG, || {
-        post.site.number("node/node.db", "SELECT COUNT(*) FROM event WHERE camera = 'ngo-1' AND rule = 'vao'") > Some(0)
+        post.site
+            .number("node/node.db", "SELECT COUNT(*) FROM event WHERE camera = 'ngo-1' AND report ->> 'rule' = 'vao'")
+            > Some(0)
     });
     until("the centre knows the zone and the revision", LONG, || {
         let camera = post.get("/cameras/node-1/ngo-1").1;

@@ -448,7 +448,7 @@ fn a_stream_under_another_name_is_the_same_neighbours() {
     let text = document();
     let mut settings = camera(&text, "mot");
     settings["id"] = json!("khac");
-    settings["sharing"] = json!("scheduled_live");
+    settings.insert("sharing".into(), json!("scheduled_live"));
     settings.remove("mask");
     let change = changed(&text, vec![Edit::Remove("mot".into()), Edit::Put(settings)]).expect("it can be");
     let told: Vec<Widened> = edit::widened(&load(&text), &reloaded(&change)).iter().map(|w| w.what).collect();

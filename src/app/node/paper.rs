@@ -52,6 +52,8 @@ impl Drop for Fresh {
                 // What was not written yet is not there.
                 std::fs::remove_file(path).ok();
             }
+            // Only where it is empty.
+            std::fs::remove_dir(&self.paper.secrets).ok();
         }
     }
 }

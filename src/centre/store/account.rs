@@ -470,7 +470,9 @@ fn edit(tx: &Transaction<'_>, id: &str, change: Change, mut entry: AccessEntry) 
                 .hint("make another commander first"));
         }
     }
-    if after != before {
+    // A name is no right.
+    let same = User { display_name: before.display_name.clone(), ..after.clone() } == before;
+    if !same {
         // Whoever comes back is seen by what he is now.
         run(tx, "DELETE FROM session WHERE user = ?1", [id])?;
         run(tx, "DELETE FROM login_link WHERE user = ?1 AND ?2", params![id, after.disabled])?;

@@ -95,13 +95,16 @@ fn meetings((a, b): (P, P), (c, d): (P, P)) -> Vec<f64> {
     [c, d].iter().map(|p| ((p.0 - a.0) * r.0 + (p.1 - a.1) * r.1) / length).collect()
 }
 
+/// Whether `p` lies on the segment.
+fn is_on(p: P, (a, b): (P, P)) -> bool {
+    let r = (b.0 - a.0, b.1 - a.1);
+    let length = r.0 * r.0 + r.1 * r.1;
+    let t = if length == 0.0 { 0.0 } else { (((p.0 - a.0) * r.0 + (p.1 - a.1) * r.1) / length).clamp(0.0, 1.0) };
+    (a.0 + t * r.0 - p.0).hypot(a.1 + t * r.1 - p.1) <= NEAR
+}
+
 fn is_inside(p: P, outer: &[(P, P)]) -> bool {
-    let on_border = outer.iter().any(|(a, b)| {
-        let r = (b.0 - a.0, b.1 - a.1);
-        let length = r.0 * r.0 + r.1 * r.1;
-        let t = if length == 0.0 { 0.0 } else { (((p.0 - a.0) * r.0 + (p.1 - a.1) * r.1) / length).clamp(0.0, 1.0) };
-        (a.0 + t * r.0 - p.0).hypot(a.1 + t * r.1 - p.1) <= NEAR
-    });
+    let on_border = outer.iter().any(|edge| is_on(p, *edge));
     let crossed = |(a, b): &&(P, P)| (a.1 > p.1) != (b.1 > p.1) && p.0 < (b.0 - a.0) * (p.1 - a.1) / (b.1 - a.1) + a.0;
     on_border || outer.iter().filter(crossed).count() % 2 == 1
 }
@@ -125,7 +128,11 @@ fn is_simple(polygon: &Polygon) -> bool {
             (true, true) => {
                 difference(edges[i]).0 * difference(edges[j]).0 + difference(edges[i]).1 * difference(edges[j]).1 >= 0.0
             }
-            (false, true) => !meets || !is_inside(edges[j].0, &edges[i..=i]) && !is_inside(edges[j].1, &edges[i..=i]),
+            // Side by side they touch where one's end lies on the other.
+            (false, true) => {
+                let ends = |of: usize, on: usize| is_on(edges[of].0, edges[on]) || is_on(edges[of].1, edges[on]);
+                !ends(i, j) && !ends(j, i)
+            }
             (false, false) => !meets,
         }
     };
