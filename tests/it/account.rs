@@ -91,8 +91,9 @@ async fn accounts_change_beside_a_running_centre_and_sessions_outlive_a_kill_and
     let (officer, _) = with_link(&base, &said(&site, &["add", "lan", "--role", "duty_officer"])).await;
     assert!(said(&site, &["list"]).contains("lan  duty_officer  dùng được / ready"));
     assert_eq!(chief.json("/users").await["items"].as_array().map(Vec::len), Some(2));
-    // What was looked at is on disk when it was answered: a hundred at the same time, and then the power is cut.
-    let searches = (0..100).map(|n| {
+    // What was looked at is on disk when it was answered: as many at the same time as may
+    // search, and then the power is cut.
+    let searches = (0..60).map(|n| {
         let who = officer.clone();
         tokio::spawn(async move { who.status(Method::GET, &format!("/events?text=tim-{n:03}"), None).await })
     });
@@ -101,7 +102,7 @@ async fn accounts_change_beside_a_running_centre_and_sessions_outlive_a_kill_and
     }
     first.kill();
     let rows = "SELECT COUNT(DISTINCT object) FROM access_log WHERE action = 'search' AND object LIKE '%tim-%'";
-    assert_eq!(count(&site, rows), 100);
+    assert_eq!(count(&site, rows), 60);
 
     let second = running(&site);
     assert_eq!(officer.status(Method::GET, "/session", None).await, 200, "the session outlives the centre's end");

@@ -440,7 +440,7 @@ fn what_shows_more_is_told() {
     assert_eq!(mask(bent), mot(Widened::Mask));
     let hole = json!([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0], [0.2, 0.2], [0.3, 0.2], [0.3, 0.3], [0.2, 0.2]]);
     assert_eq!(mask(hole), mot(Widened::Mask));
-    assert_eq!(mask(json!([[0.0, 0.0], [0.5, 0.5], [0.5, 0.0], [0.0, 0.5]])), mot(Widened::Mask));
+    assert_eq!(mask(json!([[0.0, 0.0], [0.9, 0.9], [0.9, 0.0], [0.0, 0.3]])), mot(Widened::Mask));
 }
 
 #[test]

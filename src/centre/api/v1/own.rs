@@ -98,7 +98,7 @@ pub(super) async fn confirm(api: State, visitor: Visitor, Body(given): Body<Code
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(LinkRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
         // Whoever mistypes is logged in all the same.
-        Err(LinkRefusal::WrongCode) => Err(refuse(Code::WrongCode).status(StatusCode::BAD_REQUEST)),
+        Err(LinkRefusal::WrongCode) => Err(refuse(Code::WrongTotp).status(StatusCode::BAD_REQUEST)),
         Err(_) => Err(Refused::because(Code::Obstacle, "no second factor was begun in the last ten minutes")),
     }
 }

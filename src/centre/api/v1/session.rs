@@ -119,7 +119,7 @@ pub(super) async fn login(
             welcome(&api, &source, jar, logged_in).await
         }
         Err(LoginRefusal::CodeNeeded) => Err(refuse(Code::TotpNeeded)),
-        Err(LoginRefusal::WrongCode) => Err(refuse(Code::WrongCode)),
+        Err(LoginRefusal::WrongCode) => Err(refuse(Code::WrongTotp)),
         Err(LoginRefusal::Wrong) => Err(refuse(Code::WrongLogin)),
         Err(LoginRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
     }
@@ -142,7 +142,7 @@ pub(super) async fn link(
             welcome(&api, &source, jar, logged_in).await
         }
         Err(LinkRefusal::CodeNeeded) => Err(refuse(Code::TotpNeeded)),
-        Err(LinkRefusal::WrongCode) => Err(refuse(Code::WrongCode)),
+        Err(LinkRefusal::WrongCode) => Err(refuse(Code::WrongTotp)),
         Err(LinkRefusal::Unknown) => Err(refuse(Code::WrongLogin)),
         Err(LinkRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
         Err(LinkRefusal::PasswordNeeded { name, display_name }) => {
