@@ -12,6 +12,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use super::camera_clock::packets;
 use super::gst_error;
 use crate::base::audio::{AudioParams, AudioUnit};
 use crate::base::{Clock, Result};
@@ -71,17 +72,8 @@ pub(super) fn outlive(manager: &gst::Element, number: impl Fn() -> Option<u32> +
 }
 
 /// Whether there is a BYE in a compound packet.
-fn takes_leave(mut rtcp: &[u8]) -> bool {
-    while let [first, kind, high, low, ..] = *rtcp {
-        if first >> 6 != 2 {
-            return false;
-        }
-        if kind == BYE {
-            return true;
-        }
-        rtcp = rtcp.get((usize::from(u16::from_be_bytes([high, low])) + 1) * 4..).unwrap_or_default();
-    }
-    false
+fn takes_leave(rtcp: &[u8]) -> bool {
+    packets(rtcp).any(|(kind, _)| kind == BYE)
 }
 
 /// What a camera sends that can be recorded.

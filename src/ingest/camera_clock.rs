@@ -91,19 +91,22 @@ impl Clocks {
     }
 }
 
-/// The NTP timestamp of the first sender report in a compound packet.
-fn ntp_time(mut rtcp: &[u8]) -> Option<u64> {
-    loop {
+/// The packets of a compound RTCP packet (RFC 3550, section 6.1), each with its type and all that follows it, up to the
+/// first that is none.
+pub(super) fn packets(mut rtcp: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
         let [first, kind, high, low, ..] = *rtcp else { return None };
-        if first >> 6 != 2 {
-            return None;
-        }
-        if kind == SENDER_REPORT {
-            // Header and SSRC come first, four bytes each.
-            return rtcp.get(8..16)?.try_into().ok().map(u64::from_be_bytes);
-        }
-        rtcp = rtcp.get((usize::from(u16::from_be_bytes([high, low])) + 1) * 4..)?;
-    }
+        let packet = (first >> 6 == 2).then_some((kind, rtcp))?;
+        rtcp = rtcp.get((usize::from(u16::from_be_bytes([high, low])) + 1) * 4..).unwrap_or_default();
+        Some(packet)
+    })
+}
+
+/// The NTP timestamp of the first sender report in a compound packet.
+fn ntp_time(rtcp: &[u8]) -> Option<u64> {
+    let (_, report) = packets(rtcp).find(|(kind, _)| *kind == SENDER_REPORT)?;
+    // Header and SSRC come first, four bytes each.
+    report.get(8..16)?.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// Unix nanoseconds of an NTP timestamp; `None` before 2000. Read in NTP's first era, which ends in February 2036: a
