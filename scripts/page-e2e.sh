@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 work=$(mktemp -d)
-target/debug/wardwatch demo --seconds 1200 --state-dir "$work/state" >"$work/log" 2>&1 &
+target/debug/wardwatch demo --seconds 3600 --state-dir "$work/state" >"$work/log" 2>&1 &
 demo=$!
 stop() {
   kill -TERM "$demo" 2>/dev/null || true

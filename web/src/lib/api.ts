@@ -136,7 +136,7 @@ export const api = {
   changePassword: (old: string, fresh: string) => call<void>('PUT', 'session/password', { old, new: fresh }),
   sessions: () => get<{ items: SessionItem[] }>('me/sessions').then(list),
   endSession: (id: string) => call<void>('DELETE', `me/sessions/${part(id)}`),
-  beginTotp: () => post<TotpBegun>('me/totp', {}),
+  beginTotp: (password: string) => post<TotpBegun>('me/totp', { password }),
   confirmTotp: (code: string) => call<void>('PUT', 'me/totp', { code }),
   removeTotp: (password: string) => call<void>('DELETE', 'me/totp', { password }),
 
@@ -216,7 +216,7 @@ export const api = {
   tilesUrl: () => `${url('map/tiles')}/{z}/{x}/{y}`,
   csvUrl: (query: Query) => url('events.csv', query),
   wallUrl: (cameras: string[], fps: number) => socketUrl('live/wall', { camera: cameras, fps }),
-  liveUrl: (camera: string) => socketUrl('live/camera', { camera }),
+  liveUrl: (camera: string, sub: boolean) => socketUrl('live/camera', { camera, stream: sub ? 'detect' : null }),
   streamUrl: () => url('stream'),
 };
 

@@ -2,13 +2,14 @@
 // Views read it; only this file changes it.
 
 import { api, ApiError, whenUnauthorized } from './api';
-import { cameraOf, isNews, keyOf } from './feed';
+import { cameraOf } from './feed';
 import { language } from './i18n.svelte';
+import { News } from './news.svelte';
 import { remember, remembered } from './prefs';
 import { sound } from './sound.svelte';
-import { browserSurroundings, Line, type LineState } from './stream';
+import { browserSurroundings, Line, SILENT_MS, type Hello, type LineState } from './stream';
 import type {
-  Action, Broker, Camera, Counts, Emergency, EventSummary, Me, NodeState, Site, Triage,
+  Action, Broker, Camera, Counts, Emergency, EventSummary, Me, NodeState, Site, Snooze, Triage,
 } from './types';
 
 export type Theme = 'dark' | 'light' | 'system';
@@ -20,6 +21,8 @@ export interface Heard {
   snooze: null;
   emergency: null;
   reload: null;
+  /** The session is over: what was known is nobody's any more. */
+  ended: null;
 }
 
 type Listener<K extends keyof Heard> = (data: Heard[K]) => void;
@@ -27,7 +30,11 @@ type Listener<K extends keyof Heard> = (data: Heard[K]) => void;
 /** Events that come together are shown together: a burst is one change of the page. */
 const GATHER_MS = 60;
 const COUNTS_EVERY_MS = 3_000;
-const KNOWN = 5_000;
+/** So long the page waits for the line before it shows cameras and nodes without it. */
+const UNHEARD_MS = 1_500;
+/** What was missed comes right after the line is back. */
+const CATCH_UP_MS = 10_000;
+const AGAIN_MS = 5_000;
 
 class App {
   site = $state.raw<Site | null>(null);
@@ -44,9 +51,14 @@ class App {
   storeTrouble = $state<string | null>(null);
   clipTrouble = $state<string | null>(null);
   emergencies = $state.raw<readonly Emergency[]>([]);
+  /** Null: not read yet. */
+  snoozes = $state.raw<readonly Snooze[] | null>(null);
   counts = $state.raw<Counts | null>(null);
-  /** The newest alert, to be told on the page until it is put away. */
-  news = $state.raw<EventSummary[]>([]);
+  readonly news = new News();
+  /** The session ended without anybody having logged out here. */
+  expired = $state(false);
+  /** What the open view is about, for the page's title. */
+  subject = $state('');
   theme = $state<Theme>('dark');
   keyboard = $state(remembered('keys') !== 'off');
 
@@ -55,7 +67,12 @@ class App {
   #listeners = new Map<keyof Heard, Set<(data: never) => void>>();
   #gathered: EventSummary[] = [];
   #gathering = false;
-  #known = new Set<string>();
+  /** Told to be overdue, and nothing more is known of them. */
+  #late = new Set<string>();
+  #looking: ReturnType<typeof setTimeout> | undefined;
+  #unheard: ReturnType<typeof setTimeout> | undefined;
+  #snoozed: ReturnType<typeof setTimeout> | undefined;
+  #emergency: ReturnType<typeof setTimeout> | undefined;
   #countsTimer: ReturnType<typeof setTimeout> | null = null;
 
   can(action: Action): boolean {
@@ -87,7 +104,12 @@ class App {
 
   async start(): Promise<void> {
     setInterval(() => { this.now = Date.now() + this.#offset; }, 1_000);
-    whenUnauthorized(() => this.#ended());
+    whenUnauthorized(() => {
+      if (!this.me) return;
+      sound.play('ended');
+      this.#ended();
+      this.expired = true;
+    });
     const theme = remembered('theme');
     this.setTheme(theme === 'light' || theme === 'system' ? theme : 'dark');
     language.choose(language.lang);
@@ -97,10 +119,13 @@ class App {
   /** Asks who we are; again after a while when nobody answers. */
   async reach(): Promise<void> {
     try {
-      this.site = await api.site();
+      const [site, me] = await Promise.allSettled([api.site(), api.me()]);
+      if (site.status === 'rejected') throw site.reason;
+      this.site = site.value;
       this.#clock(this.site.now_ms);
       language.zone = this.site.timezone || language.zone;
-      this.enter(await api.me());
+      if (me.status === 'rejected') throw me.reason;
+      this.enter(me.value);
       this.unreachable = false;
     } catch (error) {
       const refused = error instanceof ApiError && error.code === 'unauthorized';
@@ -112,24 +137,28 @@ class App {
 
   enter(me: Me): void {
     this.me = me;
-    this.unreachable = false;
+    this.unreachable = this.expired = false;
+    sound.begin();
     this.#stream?.stop();
     this.#stream = new Line(browserSurroundings(() => api.streamUrl()), {
       state: (state) => {
         this.line = state;
         if (state === 'open') this.brokenSince = null;
-        else this.brokenSince ??= this.now;
+        else {
+          this.brokenSince ??= this.now;
+          // It may have been silent for so long before that was noticed.
+          this.news.lost(this.brokenSince - SILENT_MS);
+        }
       },
-      hello: (hello) => {
-        this.#clock(hello.now_ms);
-        if (!hello.resumed) this.#reload();
-      },
+      hello: (hello) => this.#hello(hello),
       message: (name, data) => this.#message(name, data),
       refused: () => { if (this.me) void api.me().catch(() => {}); },
     });
     window.addEventListener('online', this.#online);
     this.#stream.start();
-    this.#reload();
+    // What is read before the line stands has to be read again; but a line may be slow to come.
+    clearTimeout(this.#unheard);
+    this.#unheard = setTimeout(() => this.#reload(), UNHEARD_MS);
   }
 
   /** Reads anew what is known of who is here: something about the account has changed. */
@@ -141,6 +170,7 @@ class App {
   async leave(): Promise<void> {
     await api.logout().catch(() => {});
     this.#ended();
+    this.expired = false;
   }
 
   setTheme(theme: Theme): void {
@@ -157,12 +187,11 @@ class App {
   /** A triage this person did: shown without waiting for the line. */
   triaged(node: string, id: string, triage: Triage): void {
     this.#tell('triage', { node, id, triage });
-    if (triage.state !== 'new') this.forget(`${node}/${id}`);
+    if (!this.news.triaged(node, id, triage)) {
+      this.#late.add(`${node}/${id}`);
+      this.#lookSoon(GATHER_MS);
+    }
     this.#countSoon();
-  }
-
-  forget(key: string): void {
-    if (this.news.some((e) => keyOf(e) === key)) this.news = this.news.filter((e) => keyOf(e) !== key);
   }
 
   nodeAway(node: string): boolean {
@@ -172,6 +201,39 @@ class App {
 
   #online = () => this.#stream?.retry();
 
+  #hello(hello: Hello): void {
+    this.#clock(hello.now_ms);
+    clearTimeout(this.#unheard);
+    if (this.news.behind) {
+      // What was missed comes by the line, if it goes on where it broke off.
+      clearTimeout(this.#looking);
+      if (hello.resumed) this.#looking = setTimeout(() => this.news.caughtUp(), CATCH_UP_MS);
+      else this.#lookSoon(0);
+    }
+    if (!hello.resumed) this.#reload();
+  }
+
+  #lookSoon(wait: number): void {
+    clearTimeout(this.#looking);
+    this.#looking = setTimeout(() => void this.#look(), wait);
+  }
+
+  /** Which alerts nobody has: what was missed is among them, and what is overdue. */
+  async #look(): Promise<void> {
+    const stream = this.#stream;
+    if (!this.can('event.view')) return;
+    try {
+      const { items } = await api.events({ severity: 'alert', state: ['new'], limit: 200 });
+      if (stream !== this.#stream) return;
+      this.news.found(items, this.#late);
+      this.#late.clear();
+      this.news.caughtUp();
+    } catch {
+      // When the line is lost again, it is looked then.
+      if (stream === this.#stream && this.line === 'open') this.#lookSoon(AGAIN_MS);
+    }
+  }
+
   #clock(server_ms: number): void {
     this.#offset = server_ms - Date.now();
     this.now = server_ms;
@@ -180,6 +242,9 @@ class App {
   #ended(): void {
     this.#stream?.stop();
     this.#stream = null;
+    clearTimeout(this.#unheard);
+    clearTimeout(this.#snoozed);
+    clearTimeout(this.#emergency);
     window.removeEventListener('online', this.#online);
     this.me = null;
     this.line = 'connecting';
@@ -187,15 +252,19 @@ class App {
     this.cameras = new Map();
     this.nodes = [];
     this.counts = null;
-    this.news = [];
     this.emergencies = [];
-    this.#known.clear();
+    this.snoozes = null;
+    this.news.clear();
+    this.#late.clear();
+    clearTimeout(this.#looking);
+    this.#tell('ended', null);
   }
 
   #reload(): void {
     if (this.can('camera.view')) void this.#loadCameras();
     if (this.can('node.view')) void this.#loadNodes();
     if (this.can('event.view')) this.#countSoon(0);
+    if (this.can('snooze')) this.#loadSnoozes();
     if (this.can('live.view') || this.can('emergency')) this.#loadEmergencies();
     this.#tell('reload', null);
   }
@@ -214,8 +283,44 @@ class App {
     this.clipTrouble = nodes.clip_trouble;
   }
 
+  /** What is snoozed waits for nobody: lists and counters change when a snooze begins, is ended, or runs out. */
+  async loadSnoozes(): Promise<void> {
+    const items = await api.snoozes();
+    if (!this.me) return;
+    const ids = (list: readonly Snooze[]) => list.map((s) => s.id).join();
+    const changed = this.snoozes !== null && ids(this.snoozes) !== ids(items);
+    this.snoozes = items;
+    clearTimeout(this.#snoozed);
+    if (items.length > 0) {
+      const first = Math.min(...items.map((s) => s.until_ms));
+      this.#snoozed = setTimeout(() => this.#loadSnoozes(), Math.max(500, first - Date.now() - this.#offset + 200));
+    }
+    if (!changed) return;
+    this.#tell('snooze', null);
+    this.#countSoon(0);
+  }
+
+  #loadSnoozes(): void {
+    this.loadSnoozes().catch(() => {});
+  }
+
+  /** What may be watched may be otherwise by now: a connection was refused, or an emergency is over. */
+  recheck(): void {
+    if (!this.me) return;
+    if (this.can('camera.view')) void this.#loadCameras();
+    this.#loadEmergencies();
+  }
+
   #loadEmergencies(): void {
-    api.emergencies().then((items) => { this.emergencies = items; }, () => {});
+    api.emergencies().then((items) => {
+      if (!this.me) return;
+      this.emergencies = items;
+      clearTimeout(this.#emergency);
+      if (items.length === 0) return;
+      // Nobody is told when one runs out by itself.
+      const first = Math.min(...items.map((e) => e.until_ms));
+      this.#emergency = setTimeout(() => this.recheck(), Math.max(500, first - Date.now() - this.#offset + 200));
+    }, () => {});
   }
 
   #countSoon(wait = COUNTS_EVERY_MS): void {
@@ -272,7 +377,7 @@ class App {
         this.broker = data as Broker;
         break;
       case 'snooze':
-        this.#tell('snooze', null);
+        this.#loadSnoozes();
         break;
       case 'emergency':
         this.#loadEmergencies();
@@ -286,21 +391,10 @@ class App {
     this.#gathering = false;
     const events = this.#gathered;
     this.#gathered = [];
-    const now = Date.now() + this.#offset;
-    const news: EventSummary[] = [];
-    for (const e of events) {
-      const key = keyOf(e);
-      if (isNews(e, this.#known.has(key), now)) news.push(e);
-      this.#known.add(key);
-    }
-    if (this.#known.size > KNOWN) this.#known = new Set([...this.#known].slice(-KNOWN / 2));
+    const news = this.news.heard(events, Date.now() + this.#offset);
     this.#tell('events', events);
-    if (news.length > 0) {
-      this.news = [...news.reverse(), ...this.news].slice(0, 5);
-      sound.alert();
-    }
     this.#countSoon(this.counts === null ? 0 : COUNTS_EVERY_MS);
-    if (news.length > 0 && this.counts) this.counts = { ...this.counts, new_alerts: this.counts.new_alerts + news.length };
+    if (news > 0 && this.counts) this.counts = { ...this.counts, new_alerts: this.counts.new_alerts + news };
   }
 }
 

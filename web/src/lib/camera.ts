@@ -1,6 +1,6 @@
 // How a camera stands, for a colour and a shape: never by colour alone.
 
-import type { Camera } from './types';
+import type { Camera, NodeState } from './types';
 
 export type Health = 'ok' | 'wait' | 'bad' | 'away';
 
@@ -12,6 +12,16 @@ export function health(camera: Camera): Health {
 
 /** The state in the catalogue's words: what a node said before it left is not the state any more. */
 export const stateName = (camera: Camera) => (camera.current ? camera.state : 'away');
+
+/**
+ * Since when it stands as it does, by what is true: of a camera whose node is away, since the node is. Null: nobody knows,
+ * as of one whose node has come back and has not said anything of it yet.
+ */
+export function sinceOf(camera: Camera, nodes: readonly NodeState[]): { of: 'camera' | 'node'; ms: number } | null {
+  if (camera.current) return camera.since_ms === null ? null : { of: 'camera', ms: camera.since_ms };
+  const node = nodes.find((n) => n.node === camera.node);
+  return node && node.state !== 'online' && node.since_ms !== null ? { of: 'node', ms: node.since_ms } : null;
+}
 
 /** A path on a field of 24 by 24. */
 export const SHAPES: Record<Health, string> = {

@@ -160,7 +160,7 @@ export function removeShape(camera: CameraTable, { kind, at }: ShapeRef): Camera
 
 export function addRule(camera: CameraTable, kind: string, word: string, over?: ShapeRef): CameraTable {
   const rules = camera.rule ?? [];
-  const rule: RuleTable = { name: suggestName(word, rules.map((r) => r.name), 'luat'), kind };
+  const rule: RuleTable = { name: suggestName(word, rules.map((r) => r.name), 'quy-tac'), kind };
   if (kind === 'line_crossing') {
     const line = over?.kind === 'line' ? camera.line?.[over.at] : camera.line?.[0];
     if (line) rule.line = line.name;

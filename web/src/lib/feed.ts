@@ -14,10 +14,12 @@ export interface Filter {
   text: string;
   from_ms: number | null;
   to_ms: number | null;
+  /** The last so long, however late it gets; goes before `from_ms`. */
+  within_ms: number | null;
 }
 
 export const NO_FILTER: Filter = {
-  severity: null, states: [], cameras: [], areas: [], kinds: [], text: '', from_ms: null, to_ms: null,
+  severity: null, states: [], cameras: [], areas: [], kinds: [], text: '', from_ms: null, to_ms: null, within_ms: null,
 };
 
 export const keyOf = (e: { node: string; id: string }) => `${e.node}/${e.id}`;
@@ -26,15 +28,23 @@ export const cameraOf = (e: { node: string; camera: string | null }) => `${e.nod
 export function isFiltered(f: Filter): boolean {
   return (
     f.severity !== null || f.states.length > 0 || f.cameras.length > 0 || f.areas.length > 0 ||
-    f.kinds.length > 0 || f.text.trim() !== '' || f.from_ms !== null || f.to_ms !== null
+    f.kinds.length > 0 || f.text.trim() !== '' || f.from_ms !== null || f.to_ms !== null || f.within_ms !== null
   );
 }
 
+/** As it stands in the address; the centre is asked with one that is `fixed`. */
 export function filterQuery(f: Filter): Record<string, string | number | string[] | null> {
   return {
     severity: f.severity, state: f.states, camera: f.cameras, area: f.areas, kind: f.kinds,
-    text: f.text.trim(), from_ms: f.from_ms, to_ms: f.to_ms,
+    text: f.text.trim(), from_ms: f.from_ms, to_ms: f.to_ms, within_ms: f.within_ms,
   };
+}
+
+export const sameFilter = (a: Filter, b: Filter) => JSON.stringify(filterQuery(a)) === JSON.stringify(filterQuery(b));
+
+/** "The last hour" as it is now. */
+export function fixed(f: Filter, now_ms: number): Filter {
+  return f.within_ms === null ? f : { ...f, from_ms: now_ms - f.within_ms, within_ms: null };
 }
 
 const within = (list: readonly string[], value: string) => list.length === 0 || list.includes(value);
@@ -77,6 +87,8 @@ export function withTriage(items: Items, node: string, id: string, triage: Triag
 }
 
 export const isPinned = (e: EventSummary) => e.severity === 'alert' && unresolved(e.triage) && !e.triage.snoozed;
+/** Nobody has it. */
+export const calls = (e: EventSummary) => isPinned(e) && e.triage.state === 'new';
 
 export interface Ordered { pinned: EventSummary[]; rest: EventSummary[] }
 
@@ -98,16 +110,28 @@ export function admissible(e: EventSummary, oldest_ms: number | null): boolean {
   return oldest_ms === null || e.started_ms >= oldest_ms || isPinned(e);
 }
 
-/** Keeps a list that runs all night from growing: the pinned and the newest stay. */
+/** Keeps a list that runs all night from growing: the pinned and the newest `keep` stay once there are twice as many. */
 export function trimmed(items: Items, keep: number): Items {
-  if (items.size <= keep * 2) return items;
+  let others = 0;
+  for (const e of items.values()) if (!isPinned(e)) others += 1;
+  if (others <= keep * 2) return items;
   const { pinned, rest } = ordered(items, NO_FILTER);
   return new Map([...pinned, ...rest.slice(0, keep)].map((e) => [keyOf(e), e]));
 }
 
-/** Whether people are to be told of it: an alert nobody has, committed within the last minute, not known before. */
-export function isNews(e: EventSummary, known: boolean, now_ms: number): boolean {
-  return !known && isPinned(e) && e.triage.state === 'new' && now_ms - e.first_committed_ms < 60_000;
+/**
+ * The list after it was read anew. `known` is the list as it was when it was asked for, `pins` all alerts that wait, or, when
+ * `pins.next` says that there are more, the newest of them. What came by the line meanwhile stays.
+ */
+export function reread(items: Items, known: Items, page: { items: EventSummary[]; met: boolean }, pins: Page<EventSummary> | null): Items {
+  const waiting = new Set(pins?.items.map(keyOf));
+  const reach = pins === null ? Infinity : pins.next === null ? -Infinity : Math.min(...pins.items.map((e) => e.started_ms));
+  const stays = [...items].filter(([key, e]) => {
+    if (known.get(key) !== e) return true;
+    // One that waited and is not among those that do was dealt with, perhaps below the part of the list that was read.
+    return page.met && !(isPinned(e) && e.started_ms > reach && !waiting.has(key));
+  });
+  return upsert(new Map(stays), [...(pins?.items ?? []), ...page.items]);
 }
 
 /**

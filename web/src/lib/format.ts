@@ -130,16 +130,19 @@ export function duration(ms: number, units: Units): string {
   return `${Math.floor(hours / 24)} ${units.day}`;
 }
 
-export function bytes(n: number): string {
-  if (n < 1024 * 1024) return `${Math.max(1, Math.round(n / 1024))} KiB`;
-  return `${(n / 1024 / 1024).toFixed(1)} MiB`;
+/** How a language writes a number with so many decimals. */
+export type Write = (n: number, decimals: number) => string;
+
+/** 1_234_567 → "1,2 MB". */
+export function bytes(n: number, write: Write): string {
+  return n < 1_000_000 ? `${Math.max(1, Math.round(n / 1000))} kB` : `${write(n / 1_000_000, 1)} MB`;
 }
 
-/** 12.4 → "0:12,4"; for a clip's clock. */
-export function clock(seconds: number): string {
-  const s = Math.max(0, seconds);
-  const whole = Math.floor(s);
-  return `${Math.floor(whole / 60)}:${two(whole % 60)}.${Math.floor((s - whole) * 10)}`;
+/** 72.46 → "1:12,4"; for a clip's clock. */
+export function clock(seconds: number, write: Write): string {
+  const tenths = Math.floor(Math.max(0, seconds) * 10);
+  const rest = tenths % 600;
+  return `${Math.floor(tenths / 600)}:${rest < 100 ? '0' : ''}${write(rest / 10, 1)}`;
 }
 
 /** Text as people search it: without tone marks and case, đ as d. */

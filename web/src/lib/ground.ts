@@ -6,6 +6,12 @@ import { api } from './api';
 import { gridStep, metres } from './camera';
 import type { MapGround } from './types';
 
+/** A map that neither glides nor fades, for whom movement disturbs. */
+export function stillness(): L.MapOptions {
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  return still ? { zoomAnimation: false, fadeAnimation: false, markerZoomAnimation: false, inertia: false } : {};
+}
+
 export class Ground {
   #grid: L.LayerGroup;
   #covered = false;

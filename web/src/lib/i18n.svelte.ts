@@ -4,8 +4,10 @@ import { en } from '../i18n/en';
 import { vi, type Key } from '../i18n/vi';
 import * as format from './format';
 import { remember, remembered } from './prefs';
+import * as text from './text';
+import type { Params } from './text';
 
-export type { Key };
+export type { Key, Params };
 export type Lang = 'vi' | 'en';
 const catalogues: Record<Lang, Record<Key, string>> = { vi, en };
 
@@ -22,14 +24,8 @@ class Language {
 
 export const language = new Language();
 
-export type Params = Record<string, string | number>;
-
-export function fill(text: string, params: Params): string {
-  return text.replace(/\{(\w+)\}/g, (all, name: string) => (name in params ? String(params[name]) : all));
-}
-
 export function t(key: Key, params: Params = {}): string {
-  return fill(catalogues[language.lang][key], params);
+  return text.fill(catalogues[language.lang][key], params, language.lang);
 }
 
 /** A text whose key comes from the server; what we have no words for is shown as it is. */
@@ -39,12 +35,21 @@ export function named(group: string, name: string): string {
 }
 
 /** Answers of nodes hold both languages: "đang tắt / is off". */
-export function bilingual(text: string): string {
-  return text.split('; ').map((part) => {
+export function bilingual(said: string): string {
+  return said.split('; ').map((part) => {
     const both = part.split(' / ');
     return both.length === 2 ? both[language.lang === 'vi' ? 0 : 1]! : part;
   }).join('; ');
 }
+
+/** What a machine said for itself, as this page's reader can read it; null when it is in the other language only. */
+export function readable(said: string): string | null {
+  const mine = bilingual(said);
+  return language.lang === 'en' || mine !== said ? mine : null;
+}
+
+/** The same, and in English behind a word that says what it is. */
+export const technical = (said: string) => readable(said) ?? t('app.technical', { text: said });
 
 export const units = (): format.Units => ({
   second: t('unit.second'), minute: t('unit.minute'), hour: t('unit.hour'), day: t('unit.day'),
@@ -59,4 +64,9 @@ export const dateTimeSeconds = (ms: number) => format.dateTimeSeconds(ms, langua
 export const duration = (ms: number) => format.duration(ms, units());
 export const dayName = (ms: number) =>
   `${t(`weekday.${format.wallTime(ms, language.zone).weekday}` as Key)} ${date(ms)}`;
-export const percent = (x: number) => `${Math.round(x * 100)} %`;
+
+// Numbers with the language's own decimal sign.
+export const number = (n: number, decimals?: number) => text.number(n, language.lang, decimals);
+export const percent = (x: number, decimals = 0) => `${number(x * 100, decimals)}%`;
+export const bytes = (n: number) => format.bytes(n, number);
+export const clock = (seconds: number) => format.clock(seconds, number);

@@ -26,6 +26,14 @@ export function parseText(data: unknown): Record<string, unknown> | null {
 }
 
 const RETRY_MS = [1_000, 2_000, 5_000, 10_000];
+/** How long to wait after so many failures, before it is tried again: ever longer, but somebody sits in front of it. */
+export const pause = (failures: number): number => RETRY_MS[Math.min(Math.max(failures, 0), RETRY_MS.length - 1)]!;
+
+/** So long a picture stands for now, if no other comes. */
+const STALE_MS = 15_000;
+/** Whether a picture that came then may be shown as one of now; `fps` is how often others come. */
+export const isStale = (came_ms: number | null, fps: number | null, now_ms: number): boolean =>
+  came_ms !== null && now_ms - came_ms > Math.max(STALE_MS, fps !== null && fps > 0 ? 3_000 / fps : 0);
 
 export interface WallHandlers {
   frame: (header: Frame, picture: Blob) => void;
@@ -69,9 +77,8 @@ export class Wall {
     socket.onclose = () => {
       if (this.#stopped) return;
       this.handlers.line(false);
-      const wait = RETRY_MS[Math.min(this.#tries, RETRY_MS.length - 1)]!;
+      this.#timer = setTimeout(() => this.#open(), pause(this.#tries));
       this.#tries += 1;
-      this.#timer = setTimeout(() => this.#open(), wait);
     };
   }
 }
@@ -119,6 +126,19 @@ function mediaSource(): { type: SourceConstructor; managed: boolean } | null {
 
 export type FullEnd = 'masked' | 'unsupported' | 'away' | 'refused' | 'closed';
 
+export type Next = 'again' | 'sub-stream' | 'pictures' | 'nothing';
+
+/**
+ * What follows the end of a stream. What the browser or the camera cannot show as it is (H.265 on most PCs, MJPEG) may be
+ * had as the camera's sub-stream, and what cannot be shown at all as single pictures. What is only away comes back.
+ */
+export function next(why: FullEnd, reason: string | null, sub: boolean): Next {
+  if (why === 'refused') return 'nothing';
+  if (why === 'masked') return 'pictures';
+  if (why === 'unsupported' || reason === 'codec') return sub ? 'pictures' : 'sub-stream';
+  return 'again';
+}
+
 export interface FullHandlers {
   playing: () => void;
   /** It cannot go on like this: single pictures are the way, or nothing is. */
@@ -138,6 +158,8 @@ export class Full {
   #queue: ArrayBuffer[] = [];
   #address = '';
   #done = false;
+  /** It has played: what goes wrong from here on is no want of the browser's. */
+  #played = false;
   #spare = SPARE.least;
 
   constructor(address: string, private readonly video: HTMLVideoElement, private readonly handlers: FullHandlers) {
@@ -207,7 +229,7 @@ export class Full {
   #fragment(data: ArrayBuffer): void {
     if (this.#done) return;
     this.#queue.push(data);
-    if (this.#queue.length > QUEUE) this.#end('unsupported', null);
+    if (this.#queue.length > QUEUE) this.#broke();
     else this.#feed();
   }
 
@@ -224,8 +246,12 @@ export class Full {
       if (next) buffer.appendBuffer(next);
       else this.#keepUp();
     } catch {
-      this.#end('unsupported', null);
+      this.#broke();
     }
+  }
+
+  #broke(): void {
+    this.#end(this.#played ? 'closed' : 'unsupported', null);
   }
 
   /** The line is not as even as was hoped for: more is kept back. Before the first picture it says nothing. */
@@ -245,6 +271,8 @@ export class Full {
     if (rate !== this.video.playbackRate) this.video.playbackRate = rate;
     if (this.video.paused) void this.video.play().catch(() => {});
     this.handlers.behind(Math.max(0, end - this.video.currentTime));
-    if (this.video.readyState >= 2) this.handlers.playing();
+    if (this.video.readyState < 2) return;
+    this.#played = true;
+    this.handlers.playing();
   };
 }

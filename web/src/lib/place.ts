@@ -1,6 +1,6 @@
-// A filter in the address, so that it can be kept, shared and gone back to.
+// What the address holds: a filter, so that it can be kept, shared and gone back to; and the way one came.
 
-import { filterQuery, type Filter } from './feed';
+import type { Filter } from './feed';
 import type { Severity, TriageState } from './types';
 
 export function filterOf(query: URLSearchParams): Filter {
@@ -18,7 +18,13 @@ export function filterOf(query: URLSearchParams): Filter {
     text: query.get('text') ?? '',
     from_ms: number('from_ms'),
     to_ms: number('to_ms'),
+    within_ms: number('within_ms'),
   };
 }
 
-export { filterQuery };
+const STEPS = 50;
+
+/** The way through the page so far, once one is at `to`; a step back takes one away. */
+export function walked(way: readonly string[], to: string): readonly string[] {
+  return way.at(-2) === to ? way.slice(0, -1) : [...way, to].slice(-STEPS);
+}

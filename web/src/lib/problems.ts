@@ -1,7 +1,7 @@
 // An error in the words of the person who sees it.
 
 import { ApiError } from './api';
-import { bilingual, named, t, type Key } from './i18n.svelte';
+import { bilingual, named, readable, t, technical, type Key } from './i18n.svelte';
 import { vi } from '../i18n/vi';
 
 export function problemText(error: unknown): string {
@@ -19,6 +19,16 @@ export function problemText(error: unknown): string {
   }
   const key = `error.${error.code.replaceAll('_', '-')}`;
   const words = key in vi ? t(key as Key) : t('error.internal');
+  const obstacle = error.text('obstacle');
+  if (obstacle && `obstacle.${obstacle}` in vi) return `${words}: ${named('obstacle', obstacle)}`;
   const detail = error.text('detail');
-  return detail ? `${words}: ${bilingual(detail)}` : words;
+  if (!detail) return words;
+  return readable(detail) === null ? `${words}. ${technical(detail)}` : `${words}: ${bilingual(detail)}`;
+}
+
+/** What a node has against something, and how to mend it. */
+export function explained(detail: string, hint?: string | null): string {
+  if (!detail && !hint) return '';
+  if (readable(detail) === null) return technical([detail, hint].filter(Boolean).join('. '));
+  return [bilingual(detail), hint ? t('edit.mend', { hint: bilingual(hint) }) : ''].filter(Boolean).join('. ');
 }

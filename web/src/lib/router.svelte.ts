@@ -1,6 +1,7 @@
 // Where we are: #/view/part/part?query. A hash, so that the server needs to know of no view.
 
 import { queryString, type Query } from './api';
+import { walked } from './place';
 
 export interface Place { view: string; parts: string[]; query: URLSearchParams }
 
@@ -23,6 +24,8 @@ class Router {
   /** Asked before a place is left; false keeps it, and says later where to go after all. */
   guard: ((to: string) => boolean) | null = null;
   #here = location.hash;
+  /** Within this page only: what lies before it in the browser's history is not ours. */
+  #way: readonly string[] = [location.hash];
 
   constructor() {
     window.addEventListener('hashchange', () => {
@@ -31,6 +34,7 @@ class Router {
         history.pushState(null, '', `${location.pathname}${location.search}${this.#here}`);
         return;
       }
+      this.#way = walked(this.#way, to);
       this.#arrive(to);
     });
   }
@@ -44,9 +48,21 @@ class Router {
     location.hash = hash;
   }
 
+  /** After a link to where one is already, which the browser takes for nothing: as if one came anew. */
+  again(hash: string): void {
+    if (location.hash === hash) this.replace(hash);
+  }
+
+  /** Where one came from, as it was left; to `otherwise` when the page began here. */
+  back(otherwise: string): void {
+    if (this.#way.length > 1) history.back();
+    else this.go(otherwise);
+  }
+
   /** Another query of the same view, without a step in the history. */
   replace(hash: string): void {
     history.replaceState(null, '', `${location.pathname}${location.search}${hash}`);
+    this.#way = [...this.#way.slice(0, -1), hash];
     this.#arrive(hash);
   }
 }

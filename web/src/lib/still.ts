@@ -5,10 +5,10 @@ import { sha256 } from './sha256';
 
 export interface Still { name: string; hash: string }
 
-export function stillName(camera: string, ms: number, zone: string, hash: string): string {
+export function stillName(camera: string, ms: number, zone: string, hash: string, ending = 'jpg'): string {
   const plain = camera.normalize('NFD').replace(/[\u0300-\u036f]/g, '').replace(/[đĐ]/g, 'd');
   const safe = plain.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '') || 'camera';
-  return `${safe}_${stamp(ms, zone)}_${hash.slice(0, 12)}.jpg`;
+  return `${safe}_${stamp(ms, zone)}_${hash.slice(0, 12)}.${ending}`;
 }
 
 export async function save(blob: Blob, camera: string, ms: number, zone: string): Promise<Still> {

@@ -1,28 +1,36 @@
-// What may be done with an event next, and in which steps. The server decides in the end;
-// this keeps a person from asking for what cannot be, and from taking a colleague's event unawares.
+// What may be done with an event next. The server decides in the end (src/centre/triage.rs); this keeps a person from
+// asking for what cannot be, and from taking a colleague's event unawares.
 
-import type { Triage, Verdict } from './types';
+import type { Me, Triage, Verdict } from './types';
 
 export type TriageAction = 'own' | 'release' | 'dispatch' | 'resolve' | 'reopen';
 export type Choice = 'own' | 'release' | 'dispatch' | 'true_alarm' | 'false_alarm' | 'reopen';
 
-export interface Step { action: TriageAction; verdict?: Verdict }
+export interface Act { action: TriageAction; verdict?: Verdict }
 
-/** The steps that lead to what was chosen, or none when it cannot be chosen now. */
-export function steps(triage: Triage, choice: Choice): Step[] {
-  const take: Step[] = triage.state === 'new' ? [{ action: 'own' }] : [];
+export interface Officer { id: string; commander: boolean }
+
+export const officer = (me: Me | null): Officer => ({ id: me?.user.id ?? '', commander: me?.user.role === 'commander' });
+
+/** The act that was chosen, or null when it cannot be done now. Sending somebody and a verdict take what nobody has, too. */
+export function actOf(triage: Triage, choice: Choice, me: Officer): Act | null {
+  const { state, owner } = triage;
+  if (state === 'resolved') return choice === 'reopen' ? { action: 'reopen' } : null;
+  const mine = owner?.id === me.id;
+  // Only its owner and a commander move what somebody has.
+  if (owner !== null && !mine && !me.commander) return null;
   switch (choice) {
     case 'own':
-      return take;
+      return mine ? null : { action: 'own' };
     case 'release':
-      return triage.state === 'owned' ? [{ action: 'release' }] : [];
+      return owner === null ? null : { action: 'release' };
     case 'dispatch':
-      return triage.state === 'new' || triage.state === 'owned' ? [...take, { action: 'dispatch' }] : [];
+      return state === 'dispatched' ? null : { action: 'dispatch' };
     case 'true_alarm':
     case 'false_alarm':
-      return triage.state === 'resolved' ? [] : [...take, { action: 'resolve', verdict: choice }];
+      return { action: 'resolve', verdict: choice };
     case 'reopen':
-      return triage.state === 'resolved' ? [{ action: 'reopen' }] : [];
+      return null;
   }
 }
 

@@ -10,6 +10,7 @@ export type Action =
   | 'triage' | 'note' | 'clip.ask' | 'hold' | 'snooze' | 'emergency' | 'camera.view' | 'camera.edit'
   | 'node.view' | 'report.view' | 'user.view' | 'user.edit' | 'log.view';
 export type Point = [number, number];
+export type Box = [left: number, top: number, right: number, bottom: number];
 export type CameraKey = [node: string, camera: string];
 
 export interface Person { id: string; display_name: string }
@@ -61,6 +62,8 @@ export interface EventSummary {
   snapshot: string | null;
   has_snapshot: boolean;
   has_clip: boolean;
+  /** The object in the picture: left, top, right, bottom as fractions of it. */
+  box?: Box | null;
   committed_ms: number;
   first_committed_ms: number;
   triage: Triage;
@@ -84,7 +87,7 @@ export interface EventJson {
   score: number;
   count: number;
   tracks: number[];
-  box?: [number, number, number, number] | null;
+  box?: Box | null;
   path: [number, number, number][];
   snapshot?: { sha256: string; bytes: number; width: number; height: number } | null;
   model?: string | null;
@@ -127,6 +130,8 @@ export interface EventDetail {
   clips: Clip[];
   history: HistoryItem[];
   nearby: EventSummary[];
+  /** The others of its incident. */
+  members: EventSummary[];
   why: Why;
 }
 
@@ -266,7 +271,7 @@ export interface Command {
   kind: string;
   state: 'pending' | 'done' | 'failed' | 'refused' | 'expired';
   detail: string | null;
-  clip: { sha256: string; bytes: number; complete: boolean } | null;
+  clip: Clip | null;
   issued_ms: number;
 }
 

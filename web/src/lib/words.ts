@@ -1,7 +1,7 @@
 // Words and colours that several parts of the editor share.
 
 import type { RuleTable, Shape, ShapeKind } from './draft';
-import { t } from './i18n.svelte';
+import { percent, t } from './i18n.svelte';
 import type { Point } from './types';
 
 export const COLOURS = 8;
@@ -17,5 +17,4 @@ export const drawnWord = (kind: ShapeKind) => t(kind === 'zone' ? 'edit.zone' : 
 
 export const shapeLabel = (s: Shape) => `${drawnWord(s.kind)} ${s.name}`;
 
-export const numbers = (p: Point) => `${percent(p[0])}, ${percent(p[1])}`;
-const percent = (n: number) => `${(n * 100).toFixed(1)} %`;
+export const numbers = (p: Point) => `${percent(p[0], 1)}, ${percent(p[1], 1)}`;

@@ -1,18 +1,9 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import type { Page } from '@playwright/test';
-import { expect, expectAccessible, get, open, test } from './support';
+import { eventIn, expect, expectAccessible, get, open, test } from './support';
 
 const keys = (page: Page) => page.locator('[data-key]').evaluateAll((rows) => rows.map((r) => (r as HTMLElement).dataset['key']!));
-
-/** Any event in that state; the demo's cameras make new ones all the time. */
-async function eventIn(page: Page, query: string, wanted: (e: any) => boolean = () => true): Promise<any> {
-  let found: any;
-  await expect(async () => {
-    const { body } = await get(page, `events?limit=100${query}`);
-    found = body.items.find(wanted);
-    expect(found).toBeTruthy();
-  }).toPass({ timeout: 75_000 });
-  return found;
-}
 
 test('a new event appears by itself', async ({ page }) => {
   await open(page, 'now');
@@ -78,6 +69,31 @@ test('a clip plays, steps and is sought in', async ({ page }) => {
   await page.keyboard.press(',');
   await expect.poll(time).toBeLessThanOrEqual(stood + 0.001);
   await expectAccessible(page, 'clip');
+});
+
+test('over a clip is drawn what the rules saw, and it is downloaded as what it is said to be', async ({ page }) => {
+  const e = await eventIn(page, '', (x) => x.has_clip && x.label !== null);
+  const { body } = await get(page, `events/${e.node}/${e.id}`);
+  await open(page, `event/${e.node}/${e.id}`);
+  await page.locator('[data-test=clip-tab]').click();
+  const drawing = page.locator('.screen [data-test=drawing]');
+  await expect(drawing.locator('.zone, .line').first()).toBeAttached();
+  // Within its way, what was seen is marked.
+  await page.locator('video[data-test=clip]').evaluate((v: HTMLVideoElement, at) => { v.pause(); v.currentTime = at; }, Math.max(0, (e.started_ms - body.clips.at(-1).from_ms) / 1000 + 0.2));
+  if (body.event.path.length > 1) await expect(page.locator('[data-test=here]')).toBeAttached();
+  await page.locator('[data-test=overlay]').uncheck();
+  await expect(drawing).toHaveCount(0);
+
+  const [file] = await Promise.all([page.waitForEvent('download'), page.locator('[data-test=download]').click()]);
+  const { sha256 } = body.clips.at(-1);
+  expect(file.suggestedFilename()).toMatch(new RegExp(`_\\d{8}-\\d{6}_${sha256.slice(0, 12)}\\.mp4$`));
+  expect(createHash('sha256').update(await readFile(await file.path())).digest('hex')).toBe(sha256);
+});
+
+test('the object is framed in the list already', async ({ page }) => {
+  const e = await eventIn(page, '', (x) => x.has_snapshot && x.box);
+  await open(page, 'now');
+  await expect(page.locator(`[data-event="${e.id}"] [data-test=drawing] rect`).first()).toBeAttached();
 });
 
 test('the filter narrows the list and stands in the address', async ({ page }) => {

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test, type Browser, type Locator, type Page } from '@playwright/test';
 import { DEMO, PASSWORD, PROGRAM, RealSite, totp } from './site';
 import { expectAccessible, watched } from './support';
@@ -103,6 +105,9 @@ test('a code from a phone is set up, asked for at login, and removed', async () 
   test.setTimeout(120_000);
   await open(officer, 'me');
   await officer.locator('[data-test=totp] button').click();
+  // Whoever finds the page open must not lock its owner out.
+  await officer.locator('input[name=totp-password]').fill(PASSWORD);
+  await officer.locator('[data-test=totp] button.primary').click();
   const secret = (await officer.locator('[data-test=totp-secret]').textContent())!;
   await expectPicture(officer.locator('[data-test=totp] img'));
   await expectAccessible(officer, 'setting a code up');
@@ -148,9 +153,15 @@ test('a session is ended from another, and a commander ends them all and takes a
   // Whoever looked at it is shown the way in again.
   await phone.goto(site.at('snoozes'));
   await expect(phone.locator('input[name=password]')).toBeVisible({ timeout: 30_000 });
+  // It is said why, and one can type at once.
+  await expect(phone.locator('[data-test=expired]')).not.toBeEmpty();
+  await expect(phone.locator('input[name=name]')).toBeFocused();
+  await expectAccessible(phone, 'a session that ended');
 
   await open(officer, 'me');
   await officer.locator('[data-test=totp] button').click();
+  await officer.locator('input[name=totp-password]').fill(PASSWORD);
+  await officer.locator('[data-test=totp] button.primary').click();
   const secret = (await officer.locator('[data-test=totp-secret]').textContent())!;
   await officer.locator('input[name=code]').fill(totp(secret, Date.now()));
   await officer.locator('[data-test=totp] button.primary').click();
@@ -170,6 +181,25 @@ test('a session is ended from another, and a commander ends them all and takes a
   await expect(officer.locator('#main')).toBeVisible();
 });
 
+test('a link that is opened while somebody is logged in asks first, and leaves no token behind', async () => {
+  const token = await site.invite('tam', 'duty_officer');
+  await open(officer, 'now');
+  await officer.goto(site.at(`link/${token}`));
+  await expect(officer.locator('[data-test=use-link]')).toBeVisible();
+  await expectAccessible(officer, 'a link while logged in');
+  await officer.locator('[data-test=keep-session]').click();
+  await expect(officer).toHaveURL(/#\/now$/);
+  await expect(officer.locator('#main')).toBeVisible();
+  expect((await site.get(officer, 'session')).body.user.name).toBe('lan');
+
+  await officer.goto(site.at(`link/${token}`));
+  await officer.locator('[data-test=use-link]').click();
+  await expect(officer.locator('input[name=again]')).toBeVisible();
+  expect((await site.get(officer, 'session')).status).toBe(401);
+  await logIn(officer, 'lan');
+  await expect(officer.locator('#main')).toBeVisible();
+});
+
 test('a recording is held with a reason, and released with one', async () => {
   test.setTimeout(180_000);
   let event: any;
@@ -179,7 +209,7 @@ test('a recording is held with a reason, and released with one', async () => {
     expect(event).toBeTruthy();
   }).toPass({ timeout: 90_000 });
   await open(commander, `event/${event.node}/${event.id}`);
-  await commander.locator('article button', { hasText: 'Giữ bản ghi' }).click();
+  await commander.locator('article button', { hasText: 'Lưu giữ bản ghi' }).click();
   await commander.locator('dialog textarea').fill('Chờ công an phường làm việc');
   await commander.locator('dialog button.primary').click();
   await expect(commander.locator('dialog [role=status]')).not.toBeEmpty();
@@ -189,7 +219,7 @@ test('a recording is held with a reason, and released with one', async () => {
   await expect(row).toHaveCount(1, { timeout: 20_000 });
   await expect(row).toContainText('Chờ công an phường làm việc');
   await expect(row).toContainText('Cuối ngõ 12');
-  await expect(row).toContainText('Đang giữ', { timeout: 60_000 });
+  await expect(row).toContainText('Đang lưu giữ', { timeout: 60_000 });
   for (const [theme, lang] of [['dark', 'vi'], ['light', 'en']] as const) {
     await commander.evaluate(([t, l]) => { localStorage.setItem('wardwatch.theme', t!); localStorage.setItem('wardwatch.lang', l!); }, [theme, lang]);
     for (const view of ['holds', 'me', 'users', 'map']) {
@@ -263,4 +293,21 @@ test('a finger on the day shows the picture, too, and chooses the minute', async
   // It stays until something else is touched.
   await phone.locator('h1').tap();
   await expect(phone.locator('[data-test=peek]')).toHaveCount(0);
+});
+
+test('a camera whose main stream the browser cannot show is seen by its sub-stream', async () => {
+  test.setTimeout(120_000);
+  const supported = await commander.evaluate(() => MediaSource.isTypeSupported('video/mp4; codecs="hvc1.1.6.L93.B0"'));
+  test.skip(supported, 'this browser shows H.265');
+  // The third sample camera sends H.265, the first H.264: together they are a camera with two streams.
+  const [h264, , h265] = [...(await readFile(join(site.dir, 'cameras.toml'), 'utf8')).matchAll(/url = "(rtsp:[^"]+)"/g)].map((m) => m[1]!);
+  const { body: document } = await site.get(commander, 'nodes/node-1/document');
+  const camera = { id: 'hai-luong', name: 'Hai luồng', sharing: 'scheduled_live', detect: { url: h264 }, record: { url: h265 } };
+  const changed = await commander.request.patch(`${site.home}api/v1/nodes/node-1/document`, {
+    headers: { 'if-match': `"${document.revision}"` }, data: { edits: [{ edit: 'put', camera }], reason: 'chủ nhà đồng ý' },
+  });
+  expect([changed.status(), await changed.text()].join()).toMatch(/^200/);
+  await expect.poll(async () => (await site.get(commander, 'cameras/node-1/hai-luong')).body.state, { timeout: 30_000 }).toBe('online');
+  await open(commander, 'wall/node-1/hai-luong');
+  await expect(commander.locator('video[data-sub=true][data-playing=true]')).toBeVisible({ timeout: 30_000 });
 });

@@ -57,6 +57,17 @@ export async function open(page: Page, hash: string): Promise<void> {
   await expect(page.locator('#main')).toBeVisible();
 }
 
+/** Any event like that; the demo's cameras make new ones all the time. */
+export async function eventIn(page: Page, query: string, wanted: (e: any) => boolean = () => true): Promise<any> {
+  let found: any;
+  await expect(async () => {
+    const { body } = await get(page, `events?limit=100${query}`);
+    found = body.items.find(wanted);
+    expect(found).toBeTruthy();
+  }).toPass({ timeout: 75_000 });
+  return found;
+}
+
 export async function expectAccessible(page: Page, what: string): Promise<void> {
   const found = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze();
   expect(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), what).toEqual([]);

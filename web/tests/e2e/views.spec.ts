@@ -2,7 +2,7 @@ import { expect, expectAccessible, expectNoSidewaysScroll, get, open, test } fro
 
 const VIEWS: [view: string, needs: string][] = [
   ['now', 'event.view'], ['wall', 'live.view'], ['map', 'camera.view'], ['cameras', 'camera.view'], ['playback', 'recording.view'],
-  ['report', 'report.view'], ['snoozes', 'snooze'], ['holds', 'hold'], ['me', 'camera.view'], ['users', 'user.view'], ['log', 'log.view'],
+  ['report', 'report.view'], ['report/handover', 'report.view'], ['snoozes', 'snooze'], ['holds', 'hold'], ['me', 'camera.view'], ['users', 'user.view'], ['log', 'log.view'],
 ];
 const SIZES = [[1440, 900], [820, 1180], [390, 844], [360, 740]] as const;
 

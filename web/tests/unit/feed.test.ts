@@ -62,6 +62,12 @@ describe('the order', () => {
     expect(cut.has('node-1/n10')).toBe(false);
   });
 
+  test('alerts that wait are no reason to cut, however many', () => {
+    const waiting = Array.from({ length: 50 }, (_, i) => event(`w${i}`));
+    const list = items(...waiting, ...Array.from({ length: 20 }, (_, i) => event(`n${i}`, { severity: 'notice' })));
+    expect(feed.trimmed(list, 10)).toBe(list);
+  });
+
   test('an event below the loaded part waits for its page, an alert that waits does not', () => {
     const old = { started_ms: NOW - 1_000 };
     expect(feed.admissible(event('a', { ...old, severity: 'notice' }), NOW)).toBe(false);
@@ -84,21 +90,28 @@ describe('the filter', () => {
   });
 
   test('survives the way through the address', () => {
-    const f = filter({ severity: 'alert', states: ['new', 'owned'], cameras: ['n/c'], areas: ['Tổ 5'], kinds: ['loitering'], text: 'ngõ', from_ms: 5, to_ms: 9 });
+    const f = filter({ severity: 'alert', states: ['new', 'owned'], cameras: ['n/c'], areas: ['Tổ 5'], kinds: ['loitering'], text: 'ngõ', from_ms: 5, to_ms: 9, within_ms: 3_600_000 });
     const params = new URLSearchParams();
     for (const [name, value] of Object.entries(feed.filterQuery(f))) for (const v of [value].flat()) params.append(name, String(v));
     expect(filterOf(params)).toEqual(f);
+    expect(feed.sameFilter(f, filterOf(params))).toBe(true);
     expect(filterOf(new URLSearchParams('severity=all&from_ms=x'))).toEqual(feed.NO_FILTER);
   });
-});
 
-test('news is an alert nobody has, told once, and not the backlog of a node that was away', () => {
-  expect(feed.isNews(event('a'), false, NOW + 1_000)).toBe(true);
-  expect(feed.isNews(event('a'), true, NOW)).toBe(false);
-  expect(feed.isNews(event('a', { severity: 'notice' }), false, NOW)).toBe(false);
-  expect(feed.isNews(event('a', {}, { state: 'owned' }), false, NOW)).toBe(false);
-  expect(feed.isNews(event('a', {}, { snoozed: true }), false, NOW)).toBe(false);
-  expect(feed.isNews(event('a'), false, NOW + 61_000)).toBe(false);
+  test('of the last hour goes with the time', () => {
+    const hour = filter({ within_ms: 3_600_000 });
+    expect(feed.isFiltered(hour)).toBe(true);
+    expect(feed.fixed(hour, NOW)).toEqual(filter({ from_ms: NOW - 3_600_000 }));
+    expect(feed.matches(event('a'), feed.fixed(hour, NOW + 3_600_000))).toBe(true);
+    expect(feed.matches(event('a'), feed.fixed(hour, NOW + 3_600_001))).toBe(false);
+    const other = filter({ severity: 'alert' });
+    expect(feed.fixed(other, NOW)).toBe(other);
+  });
+
+  test('is the same whatever stands around what is looked for', () => {
+    expect(feed.sameFilter(filter({ text: 'ngõ ' }), filter({ text: 'ngõ' }))).toBe(true);
+    expect(feed.sameFilter(filter({ text: 'ngõ' }), filter({ text: 'ngo' }))).toBe(false);
+  });
 });
 
 describe('after a lost line', () => {
@@ -121,5 +134,33 @@ describe('after a lost line', () => {
     expect(asked).toBe(0);
     expect((await feed.downTo(from(0, 50), NOW, 2, after)).met).toBe(false);
     expect((await feed.downTo(from(0, 50), NOW - 1, 9, after))).toMatchObject({ met: true, next: null });
+  });
+
+  const pinsOf = (...waiting: EventSummary[]) => ({ items: waiting, next: null });
+
+  test('an alert that was dealt with meanwhile waits no more, though the list does not reach down to it', () => {
+    const old = event('old', { started_ms: NOW - 9_000 });
+    const known = items(event('a'), old);
+    const page = { items: [event('a'), event('b')], met: true };
+    const after = feed.reread(known, known, page, pinsOf(event('a'), event('b')));
+    expect([...after.keys()].sort()).toEqual(['node-1/a', 'node-1/b']);
+    // Nobody asked for those that wait: nothing is known of them.
+    expect(feed.reread(known, known, page, null).has('node-1/old')).toBe(true);
+    // More wait than were read, and it is older than those: it may be one of them.
+    expect(feed.reread(known, known, page, { items: [event('a')], next: 'c' }).has('node-1/old')).toBe(true);
+  });
+
+  test('what came by the line while the list was on its way stays', () => {
+    const known = items(event('a'));
+    const now = feed.upsert(known, [event('new', { started_ms: NOW + 1 })]);
+    expect(feed.reread(now, known, { items: [event('a')], met: true }, pinsOf(event('a'))).has('node-1/new')).toBe(true);
+    const reopened = feed.upsert(known, [event('a', {}, { state: 'owned', version: 9 })]);
+    expect(feed.reread(reopened, known, { items: [], met: true }, pinsOf()).get('node-1/a')!.triage.state).toBe('owned');
+  });
+
+  test('a list that cannot be bridged begins anew, with what came by the line', () => {
+    const known = items(event('a', { severity: 'notice' }));
+    const now = feed.upsert(known, [event('new', { severity: 'notice' })]);
+    expect([...feed.reread(now, known, { items: [event('b')], met: false }, pinsOf()).keys()]).toEqual(['node-1/new', 'node-1/b']);
   });
 });

@@ -45,6 +45,12 @@ describe('times', () => {
   });
 });
 
+test('sizes and a clip’s clock have the sign of the language', () => {
+  const write = (sign: string) => (n: number, decimals: number) => n.toFixed(decimals).replace('.', sign);
+  expect([1, 512_000, 1_234_567].map((n) => f.bytes(n, write(',')))).toEqual(['1 kB', '512 kB', '1,2 MB']);
+  expect([0, 9.96, 72.46, 3_599.99].map((s) => f.clock(s, write('.')))).toEqual(['0:00.0', '0:09.9', '1:12.4', '59:59.9']);
+});
+
 test('search text is folded: tone marks, case and đ', () => {
   expect(f.fold('Đầu Ngõ 12, ĐƯỜNG Trường Chinh')).toBe('dau ngo 12, duong truong chinh');
 });
@@ -58,6 +64,7 @@ test('sha256 is the one everybody knows', () => {
 
 test('a still is named by camera, time and hash, in plain letters', () => {
   expect(stillName('Đầu ngõ 12', at, VN, 'abcdef0123456789')).toBe('dau-ngo-12_20261124-180309_abcdef012345.jpg');
+  expect(stillName('Đầu ngõ 12', at, VN, 'abcdef0123456789', 'mp4')).toBe('dau-ngo-12_20261124-180309_abcdef012345.mp4');
 });
 
 describe('nights', () => {

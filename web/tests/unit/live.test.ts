@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { gridStep, health, metres } from '../../src/lib/camera';
-import { catchUp, pace, parseFrame, parseText } from '../../src/lib/live';
+import { catchUp, isStale, next, pace, parseFrame, parseText, pause } from '../../src/lib/live';
 import { bar, joined, momentAt, selection } from '../../src/lib/timeline';
 import type { Camera } from '../../src/lib/types';
 
@@ -32,6 +32,27 @@ describe('the wall', () => {
 test('live video is brought back to two seconds from now, and left alone before', () => {
   expect(catchUp(10, 8.5)).toBeNull();
   expect(catchUp(10, 7.9)).toBeCloseTo(9.7);
+});
+
+test('what cannot be shown as it is comes as the sub-stream, then as pictures, and a refusal stays one', () => {
+  expect(next('unsupported', null, false)).toBe('sub-stream');
+  expect(next('away', 'codec', false)).toBe('sub-stream');
+  expect(next('unsupported', null, true)).toBe('pictures');
+  expect(next('masked', null, false)).toBe('pictures');
+  expect(next('refused', 'sharing', false)).toBe('nothing');
+});
+
+test('what is only away is tried again, for ever, and at least every ten seconds', () => {
+  for (const why of ['away', 'closed'] as const) for (const sub of [false, true]) expect(next(why, null, sub)).toBe('again');
+  expect([0, 1, 2, 3, 4, 100].map(pause)).toEqual([1_000, 2_000, 5_000, 10_000, 10_000, 10_000]);
+});
+
+test('a picture is of now for as long as others should have come', () => {
+  expect(isStale(null, 1, 99_000)).toBe(false);
+  expect(isStale(10_000, 1, 24_000)).toBe(false);
+  expect(isStale(10_000, 1, 26_000)).toBe(true);
+  expect(isStale(10_000, 0.1, 26_000)).toBe(false);
+  expect(isStale(10_000, null, 26_000)).toBe(true);
 });
 
 test('a camera whose node is away is not well, whatever it said last', () => {

@@ -1,32 +1,43 @@
 import { describe, expect, test } from 'vitest';
 import { KEYS, keyCommand } from '../../src/lib/keys';
-import { othersOwner, steps, type Choice } from '../../src/lib/triage';
+import { actOf, othersOwner, type Choice, type Officer } from '../../src/lib/triage';
 import type { Triage, TriageState } from '../../src/lib/types';
 
 const triage = (state: TriageState, owner: string | null = null): Triage => ({
   state, verdict: null, owner: owner ? { id: owner, display_name: owner.toUpperCase() } : null, version: 1,
   updated_ms: null, escalated: false, snoozed: false, incident: null,
 });
-const plan = (state: TriageState, choice: Choice) => steps(triage(state), choice).map((s) => s.action).join('+');
+const ME: Officer = { id: 'an', commander: false };
+const CHIEF: Officer = { id: 'hoa', commander: true };
+const CHOICES: Choice[] = ['own', 'release', 'dispatch', 'true_alarm', 'false_alarm', 'reopen'];
+const offered = (state: TriageState, owner: string | null, me: Officer) => CHOICES.filter((c) => actOf(triage(state, owner), c, me) !== null).join(' ');
 
 describe('the triage guard', () => {
-  test('leads from each state only where it can go', () => {
-    const table: Record<TriageState, Record<Choice, string>> = {
-      new: { own: 'own', release: '', dispatch: 'own+dispatch', true_alarm: 'own+resolve', false_alarm: 'own+resolve', reopen: '' },
-      owned: { own: '', release: 'release', dispatch: 'dispatch', true_alarm: 'resolve', false_alarm: 'resolve', reopen: '' },
-      dispatched: { own: '', release: '', dispatch: '', true_alarm: 'resolve', false_alarm: 'resolve', reopen: '' },
-      resolved: { own: '', release: '', dispatch: '', true_alarm: '', false_alarm: '', reopen: 'reopen' },
-    };
-    for (const [state, row] of Object.entries(table)) {
-      for (const [choice, want] of Object.entries(row)) {
-        expect(plan(state as TriageState, choice as Choice), `${state} ${choice}`).toBe(want);
-      }
-    }
+  test('leads from each state only where the centre lets one go', () => {
+    const table: [TriageState, string | null, Officer, string][] = [
+      ['new', null, ME, 'own dispatch true_alarm false_alarm'],
+      ['owned', 'an', ME, 'release dispatch true_alarm false_alarm'],
+      ['dispatched', 'an', ME, 'release true_alarm false_alarm'],
+      // The last shift gave it back, and its patrol is still out.
+      ['dispatched', null, ME, 'own true_alarm false_alarm'],
+      ['resolved', 'an', ME, 'reopen'],
+      ['resolved', 'binh', ME, 'reopen'],
+      // A colleague's: for a commander only.
+      ['owned', 'binh', ME, ''],
+      ['dispatched', 'binh', ME, ''],
+      ['owned', 'binh', CHIEF, 'own release dispatch true_alarm false_alarm'],
+      ['dispatched', 'binh', CHIEF, 'own release true_alarm false_alarm'],
+      ['owned', 'hoa', CHIEF, 'release dispatch true_alarm false_alarm'],
+      ['new', null, CHIEF, 'own dispatch true_alarm false_alarm'],
+    ];
+    for (const [state, owner, me, want] of table) expect(offered(state, owner, me), `${state} of ${owner} for ${me.id}`).toBe(want);
   });
 
-  test('resolving says which verdict', () => {
-    expect(steps(triage('owned'), 'false_alarm')).toEqual([{ action: 'resolve', verdict: 'false_alarm' }]);
-    expect(steps(triage('owned'), 'true_alarm')).toEqual([{ action: 'resolve', verdict: 'true_alarm' }]);
+  test('each choice is one act, and resolving says which verdict', () => {
+    expect(actOf(triage('new'), 'dispatch', ME)).toEqual({ action: 'dispatch' });
+    expect(actOf(triage('owned', 'binh'), 'own', CHIEF)).toEqual({ action: 'own' });
+    expect(actOf(triage('owned', 'an'), 'false_alarm', ME)).toEqual({ action: 'resolve', verdict: 'false_alarm' });
+    expect(actOf(triage('new'), 'true_alarm', ME)).toEqual({ action: 'resolve', verdict: 'true_alarm' });
   });
 
   test('names the colleague who has it, and nobody when it is mine or free', () => {

@@ -3,21 +3,24 @@ import { describe, expect, test } from 'vitest';
 import { en } from '../../src/i18n/en';
 import { vi } from '../../src/i18n/vi';
 import { problem, queryString } from '../../src/lib/api';
+import { explained, problemText } from '../../src/lib/problems';
+import { language } from '../../src/lib/i18n.svelte';
+import { fill } from '../../src/lib/text';
 import { whySentence } from '../../src/lib/why';
 import type { Why } from '../../src/lib/types';
 
-const why: Why = { rule: 'ban-dem', kind: 'loitering', zone: 'ngã ba', line: null, dwell_seconds: 8, score: 0.82, label: 'person', schedule: null, config_revision: 1 };
+const why: Why = { rule: 'ban-dem', kind: 'loitering', zone: 'ngã ba', line: null, dwell_seconds: 8.5, score: 0.82, label: 'person', schedule: null, config_revision: 1 };
 const say = (w: Why, catalogue: Record<string, string>) => whySentence(w, {
-  t: (key, params = {}) => catalogue[key]!.replace(/\{(\w+)\}/g, (_, name: string) => String(params[name])),
+  t: (key, params = {}) => fill(catalogue[key]!, params, catalogue === vi ? 'vi' : 'en'),
   kind: (k) => catalogue[`kind.${k}`] ?? k,
   label: (l) => catalogue[`label.${l}`] ?? l,
 });
 
 describe('why it fired', () => {
   test('is a sentence in both languages', () => {
-    expect(say(why, vi)).toBe('Luật “ban-dem” (Lảng vảng) báo vì có người ở trong vùng “ngã ba” quá 8 giây, độ chắc chắn 82 %; luật canh suốt ngày đêm.');
+    expect(say(why, vi)).toBe('Quy tắc “ban-dem” (Lảng vảng) báo vì có người ở trong vùng “ngã ba” quá 8,5 giây, độ tin cậy 82%; quy tắc áp dụng 24/24 giờ.');
     expect(say({ ...why, kind: 'line_crossing', line: 'lối vào', schedule: 'đêm' }, en))
-      .toBe('The rule “ban-dem” (Line crossing) fired: person crossed the line “lối vào”, 82 % sure; within the schedule “đêm”.');
+      .toBe('The rule “ban-dem” (Line crossing) fired: person crossed the line “lối vào”, 82% sure; within the schedule “đêm”.');
   });
 
   test('needs neither zone nor label nor score', () => {
@@ -45,4 +48,31 @@ test('the page has words for each refusal of the centre', () => {
   const codes = [...source.matchAll(/\("([a-z_-]+)", S::/g)].map((m) => m[1]!.replaceAll('_', '-'));
   expect(codes.length).toBeGreaterThan(15);
   expect(codes.filter((code) => !(`error.${code}` in vi))).toEqual([]);
+  const triage = readFileSync('../src/centre/triage.rs', 'utf8').split('impl Obstacle')[1]!.split('fn text')[0]!;
+  const obstacles = [...triage.matchAll(/=> "([a-z-]+)"/g)].map((m) => m[1]!);
+  expect(obstacles.length).toBeGreaterThan(5);
+  expect(obstacles.filter((o) => !(`obstacle.${o}` in vi))).toEqual([]);
+});
+
+test('a page in Vietnamese calls what is in English only a technical detail', () => {
+  const say = (lang: 'vi' | 'en', body: Record<string, unknown>) => {
+    language.lang = lang;
+    return problemText(problem(400, { type: `urn:wardwatch:problem:${body['code'] as string}`, ...body }));
+  };
+  const obstacle = { code: 'obstacle', obstacle: 'nobody-has-it', detail: 'nobody has it' };
+  expect(say('vi', obstacle)).toBe('Không làm được ở trạng thái này: chưa ai nhận');
+  expect(say('en', obstacle)).toBe('This cannot be done in its present state: nobody has it');
+  const both = { code: 'invalid', detail: 'mật khẩu quá dễ đoán / the password is too easy to guess' };
+  expect(say('vi', both)).toBe('Dữ liệu không hợp lệ: mật khẩu quá dễ đoán');
+  expect(say('en', both)).toBe('This is not valid: the password is too easy to guess');
+  const english = { code: 'invalid', detail: 'limit is 1 to 500' };
+  expect(say('vi', english)).toBe('Dữ liệu không hợp lệ. Chi tiết kỹ thuật: limit is 1 to 500');
+  expect(say('en', english)).toBe('This is not valid: limit is 1 to 500');
+  language.lang = 'vi';
+  expect(explained('no such zone', 'draw it')).toBe('Chi tiết kỹ thuật: no such zone. draw it');
+  expect(explained('không có vùng này / no such zone', 'vẽ vùng / draw it')).toBe('không có vùng này. Cách sửa: vẽ vùng');
+  expect(explained('')).toBe('');
+  language.lang = 'en';
+  expect(explained('no such zone', 'draw it')).toBe('no such zone. To fix it: draw it');
+  language.lang = 'vi';
 });
