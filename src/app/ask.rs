@@ -158,8 +158,8 @@ fn is_settled(asked: &Asked) -> bool {
 
 fn in_vietnamese(standing: &str) -> &'static str {
     match standing {
-        "pending" => "chờ nút trả lời",
-        "held" => "đã giữ",
+        "pending" => "đang chờ máy trạm trả lời",
+        "held" => "đang lưu giữ",
         "too_late" => "quá muộn, không còn gì để giữ",
         "released" => "đã thôi giữ",
         "done" => "xong",
@@ -173,8 +173,8 @@ fn in_vietnamese(standing: &str) -> &'static str {
 
 fn kind(ask: &Ask) -> &'static str {
     match ask {
-        Ask::Clip { .. } => "cắt clip / clip",
-        Ask::Hold { .. } => "giữ / hold",
+        Ask::Clip { .. } => "cắt đoạn phim / clip",
+        Ask::Hold { .. } => "lưu giữ / hold",
         Ask::Release { .. } => "thôi giữ / release",
     }
 }
@@ -223,8 +223,8 @@ fn describe(asked: &Asked, centre: &CentreConfig, timezone: &TimeZone, out: &mut
     row("mã / id", &command.id)?;
     row("trạng thái / state", &format!("{} / {standing}", in_vietnamese(standing)))?;
     row("việc / what", kind(&command.ask))?;
-    row("nút / node", &asked.node)?;
-    row(if command.ask.kind() == "release" { "lệnh giữ / hold" } else { "camera" }, &subject(asked, timezone))?;
+    row("máy trạm / node", &asked.node)?;
+    row(if command.ask.kind() == "release" { "lệnh lưu giữ / hold" } else { "camera" }, &subject(asked, timezone))?;
     row("người yêu cầu / by", &command.issuer)?;
     row("lý do / reason", &command.reason)?;
     row("yêu cầu lúc / asked", &shown(asked.issued_ms, timezone))?;
@@ -266,11 +266,11 @@ fn absent(why: &str) -> String {
     let Some(known) = all.into_iter().find(|w| w.as_str() == why) else { return why.to_owned() };
     let vietnamese = match why {
         "offline" => "camera mất kết nối",
-        "paused" => "ghi hình bị chậm",
-        "disk_full" => "đĩa đầy",
-        "node_down" => "wardwatch không chạy",
+        "paused" => "ghi hình bị tạm ngừng",
+        "disk_full" => "hết dung lượng đĩa",
+        "node_down" => "máy trạm không chạy",
         "schedule" => "ngoài giờ ghi hình",
-        "codec_change" => "camera đổi luồng",
+        "codec_change" => "camera đổi kiểu nén",
         "off" => "ghi hình đã tắt",
         "damaged" => "tệp hỏng hoặc đã mất",
         _ => "chưa từng ghi, hoặc đã xóa theo thời hạn",

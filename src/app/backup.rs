@@ -195,7 +195,7 @@ fn report(manifest: &Manifest, output: &Path) -> String {
     for line in &manifest.not_included {
         text += &format!("  {line}\n");
     }
-    text + "Cần chép thêm thư mục nào thì chép SAU lệnh này. Tệp chứa mật khẩu và khóa: cất kỹ.\n\
+    text + "Nếu cần chép thêm thư mục, hãy chép SAU lệnh này. Tệp chứa mật khẩu và khóa: hãy cất kỹ.\n\
             Copy such directories AFTER this command, if you need them. The file holds passwords and keys: keep it safe.\n"
 }
 

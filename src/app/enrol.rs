@@ -42,7 +42,7 @@ pub fn enrol_code(config: &Path, node: &str, out: &mut impl Write) -> Result<()>
             let timezone = TimeZone::get(&site.timezone).unwrap_or(TimeZone::UTC);
             let until = rfc3339(expires_ms, &timezone);
             say(out, &code)?;
-            say(out, &format!("dùng một lần, đến / good once, until {until}; on {node}:"))?;
+            say(out, &format!("dùng một lần, có hiệu lực đến / good once, until {until}; on {node}:"))?;
             say(out, &format!("  wardwatch enrol --config wardwatch.toml --code {code}"))
         }
         Reply::Failed { message } => Err(Error::new(ErrorKind::Invalid, message)),

@@ -51,6 +51,14 @@ pub(crate) fn boot_id(now: Stamp) -> String {
     uuid::Uuid::new_v7(at).to_string()
 }
 
+/// Writes a file that nobody else may read.
+pub(crate) fn write_private(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut f| f.write_all(text.as_bytes())).map_err(|e| Error::io("cannot write", path, e))
+}
+
 /// Spawns a named thread.
 pub(crate) fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|e| {

@@ -105,8 +105,9 @@ async fn tell(
             notice = notices.recv() => match notice {
                 Ok(notice) => api.tell(&notice).await,
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "the page was not told of everything at once; its lists have it");
+                    tracing::warn!(missed, "the page was not told of everything; it reads its lists again");
                     api.learn().await.ok();
+                    api.break_off();
                 }
                 Err(RecvError::Closed) => break,
             },

@@ -337,11 +337,11 @@ fn report(manifest: &Manifest, items: &[Item], aside: &[(PathBuf, PathBuf)], res
         text += &format!("  {:<18} {}\n", item.name, item.path.display());
     }
     for (place, now) in aside {
-        text += &format!("cái cũ / what was there: {} -> {}\n", place.display(), now.display());
+        text += &format!("bản cũ / what was there: {} -> {}\n", place.display(), now.display());
     }
     for item in items.iter().filter(|i| i.moved) {
         text += &format!(
-            "wardwatch.toml chỉ chỗ khác: sửa lại, hoặc chép tay / wardwatch.toml names another place: change it, or copy the \
+            "wardwatch.toml chỉ đến chỗ khác: hãy sửa lại, hoặc tự chép tệp sang đó / wardwatch.toml names another place: change it, or copy the \
              file there: {}\n",
             item.path.display()
         );
@@ -355,8 +355,8 @@ fn report(manifest: &Manifest, items: &[Item], aside: &[(PathBuf, PathBuf)], res
     }
     if let Some(events) = restored.centre {
         text += &format!(
-            "trung tâm / centre: {events} sự kiện / events. SỰ KIỆN NHẬN SAU {at} ĐÃ MẤT: nút không còn giữ. Nút đăng ký sau đó \
-             phải đăng ký lại.\n\
+            "trung tâm / centre: {events} sự kiện / events. SỰ KIỆN NHẬN SAU {at} ĐÃ MẤT: máy trạm không còn lưu. Máy trạm \
+             đăng ký sau thời điểm đó phải đăng ký lại.\n\
              EVENTS THAT CAME AFTER {at} ARE LOST: the nodes have them no more. Nodes enrolled since must enrol again.\n",
             at = manifest.made_at
         );

@@ -211,8 +211,11 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
             // Whoever asked may have gone; the centre does not depend on it.
             tell.send(heard).ok();
         }
-        None if config.web.is_some() => greet(&centre.store(), Arc::new(SystemClock)).await,
-        None => {}
+        None => {
+            if let Some(accounts) = centre.accounts() {
+                greet(&config, &accounts).await;
+            }
+        }
     }
     let store = centre.store();
     let living = tokio::spawn(follow(pulse, every, move || {

@@ -1,18 +1,24 @@
 //! `wardwatch user`: accounts of the centre, made at its own machine. No password is typed here: a one-time link sets it.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use jiff::tz::TimeZone;
 
 use super::ask::{no_centre, shown};
-use super::enrol::{accounts_of, ask, say};
-use crate::base::{Clock, Error, ErrorKind, Result};
-use crate::centre::account::{CameraKey, Role};
+use super::enrol::{ask, say};
+use super::write_private;
+use crate::base::{Error, ErrorKind, Result};
+use crate::centre::account::{Accounts, CameraKey, LinkKind, Role};
 use crate::centre::control::{Question, Reply, UserLine};
 use crate::centre::store::SqliteStore;
-use crate::config::load_site;
+use crate::config::{CentreConfig, load_site};
+
+/// What the first commander logs in with.
+const FIRST: &str = "chihuy";
+/// The file with his link, in the centre's `state_dir`.
+const FIRST_LINK: &str = "first-link";
 
 /// What is wanted of the accounts. A name is compared without case and diacritics.
 pub enum What {
@@ -38,7 +44,12 @@ pub fn run(config: &Path, what: What, out: &mut impl Write) -> Result<()> {
         Reply::UserLink { name, token, expires_ms } => {
             let until = shown(expires_ms, &timezone);
             say(out, &token)?;
-            say(out, &format!("{name}: dùng một lần, đến / good once, until {until}; mở trang / open the page:"))?;
+            say(
+                out,
+                &format!(
+                    "{name}: dùng một lần, có hiệu lực đến / good once, until {until}; mở trên trình duyệt / open the page:"
+                ),
+            )?;
             say(out, &format!("  <trang / page>/#/link/{token}"))
         }
         Reply::Failed { message } => Err(Error::new(ErrorKind::Invalid, message)),
@@ -74,20 +85,47 @@ fn line(user: &UserLine, timezone: &TimeZone) -> String {
     format!("{}  {}  {state}  {last}  {}", user.name, user.role.as_str(), user.display_name)
 }
 
-/// Says how the first account is made, where there is none.
-pub(super) async fn greet(store: &SqliteStore, clock: std::sync::Arc<dyn Clock>) {
-    let empty = match accounts_of(store, clock) {
-        Ok(accounts) => accounts.is_empty().await,
-        Err(e) => Err(e),
-    };
-    match empty {
-        Ok(true) => tracing::warn!(
-            "chưa có tài khoản nào; tại máy này hãy chạy / nobody has an account yet; on this machine run: \
-             wardwatch user add NAME --role commander --config wardwatch.toml"
-        ),
-        Ok(false) => {}
+/// Gives the first commander a one-time link, as long as nobody else has an account and he has not used it: there is no
+/// default password. It stands in a file that only this user reads, and on a terminal; never in a log.
+pub(super) async fn greet(centre: &CentreConfig, accounts: &Accounts<SqliteStore>) {
+    let Some(web) = &centre.web else { return };
+    let path = centre.state_dir.join(FIRST_LINK);
+    match first_link(accounts).await {
+        Ok(Some(token)) => {
+            let scheme = if web.tls.is_some() { "https" } else { "http" };
+            let here = || format!("{scheme}://{}{}", web.listen, web.base_path);
+            let page = web.public_url.as_ref().map_or_else(here, ToString::to_string);
+            let link = format!("{}/#/link/{token}", page.trim_end_matches('/'));
+            if let Err(e) = write_private(&path, &format!("{link}\n")) {
+                tracing::error!("nobody can log in yet: {e}");
+            } else if std::io::stderr().is_terminal() {
+                let text = format!(
+                    "chưa có ai đăng nhập; đường dẫn dùng một lần / nobody has logged in; good once:\n  {link}"
+                );
+                say(&mut std::io::stderr(), &text).ok();
+            }
+            tracing::warn!(
+                file = %path.display(),
+                "chưa có ai đăng nhập được; đường dẫn thiết lập dùng một lần nằm trong tệp này / nobody can log in yet; the \
+                 one-time set-up link of the first commander is in this file"
+            );
+        }
+        // What was used or has run out is of no use to anybody.
+        Ok(None) => drop(std::fs::remove_file(&path)),
         Err(e) => tracing::error!("the accounts cannot be read: {e}"),
     }
+}
+
+async fn first_link(accounts: &Accounts<SqliteStore>) -> Result<Option<String>> {
+    let known = accounts.accounts().await?;
+    let token = match known.as_slice() {
+        [] => accounts.add(FIRST, "Chỉ huy", Role::Commander, None, None).await?.1,
+        [one] if one.user.name == FIRST && !one.ready && one.last_login_ms.is_none() => {
+            accounts.link(&one.user.id, LinkKind::Setup, None).await?.0
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(token))
 }
 
 /// `node/camera`, as an argument.

@@ -1,7 +1,7 @@
 //! What the centre knows of its cameras by heart: names, places, terms, and how each stands. Filled from the store and
 //! from what nodes tell; asked for every decision, so it is in memory. Nothing here is the truth: the store is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
 use super::account::CameraKey;
@@ -137,6 +137,14 @@ impl Directory {
         self.read(|inner| {
             inner.nodes.get(node).is_some_and(|n| n.state == PeerState::Online && n.boot_id == status.boot_id)
         })
+    }
+
+    /// What people call cameras, and the alleys where they are.
+    pub fn names(&self) -> HashMap<CameraKey, String> {
+        let named = |(key, known): (&CameraKey, &Known)| {
+            known.info.as_ref().map(|info| (key.clone(), format!("{}\n{}", info.name, info.area)))
+        };
+        self.read(|inner| inner.cameras.iter().filter_map(named).collect())
     }
 
     /// The cameras of these alleys.

@@ -20,7 +20,9 @@ pub enum Audience {
     Event(CameraKey),
     /// How a camera stands.
     Camera(CameraKey),
-    /// A node, the broker, an event of a node.
+    /// An event of a node itself, and what becomes of it.
+    NodeEvent(String),
+    /// How a node stands; of the broker without a name.
     Node(String),
     /// Everybody who is logged in.
     All,
@@ -40,6 +42,7 @@ pub struct Item {
 struct Kept {
     next: u64,
     items: VecDeque<Arc<Item>>,
+    sender: broadcast::Sender<Arc<Item>>,
 }
 
 /// The source of all streams.
@@ -47,7 +50,6 @@ pub struct Feed {
     /// This run of the centre: numbers of another mean nothing.
     run: String,
     kept: Mutex<Kept>,
-    sender: broadcast::Sender<Arc<Item>>,
 }
 
 /// Where a listener begins.
@@ -65,8 +67,7 @@ pub struct Listening {
 impl Feed {
     /// A feed for the run `run`.
     pub fn new(run: String) -> Self {
-        let (sender, _) = broadcast::channel(BEHIND);
-        Self { run, kept: Mutex::new(Kept { next: 1, items: VecDeque::new() }), sender }
+        Self { run, kept: Mutex::new(Kept { next: 1, items: VecDeque::new(), sender: broadcast::Sender::new(BEHIND) }) }
     }
 
     /// This run.
@@ -89,13 +90,23 @@ impl Feed {
             kept.items.pop_front();
         }
         // Within the lock, so that nobody begins between the two. That nobody listens is no fault.
-        self.sender.send(item).ok();
+        kept.sender.send(item).ok();
+    }
+
+    /// Something could not be told: whoever listens is cut off, and nobody resumes before it, so that all read the lists
+    /// again.
+    pub fn break_off(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.items.clear();
+        // The number that what is missing would have had.
+        kept.next += 1;
+        kept.sender = broadcast::Sender::new(BEHIND);
     }
 
     /// Begins to listen after `last`, the id of the last item that was heard.
     pub fn listen(&self, last: Option<&str>) -> Listening {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let coming = self.sender.subscribe();
+        let coming = kept.sender.subscribe();
         let at = kept.next - 1;
         let number = last.and_then(|id| id.strip_prefix(&self.run)?.strip_prefix('-')?.parse::<u64>().ok());
         let first = kept.items.front().map_or(kept.next, |item| item.number);
@@ -131,6 +142,20 @@ mod tests {
         feed.tell("event", Audience::All, "3".into());
         assert_eq!(back.coming.try_recv().map(|item| item.number), Ok(4));
         assert!(feed.listen(Some("run-4")).resumed);
+    }
+
+    #[test]
+    fn what_could_not_be_told_makes_everybody_begin_anew() {
+        let feed = Feed::new("run".into());
+        let mut listening = feed.listen(None);
+        feed.tell("event", Audience::All, "1".into());
+        feed.break_off();
+        assert!(listening.coming.try_recv().is_ok(), "what was told is heard");
+        assert!(matches!(listening.coming.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+        assert!(!feed.listen(Some("run-1")).resumed && !feed.listen(Some("run-0")).resumed);
+        let back = feed.listen(None);
+        feed.tell("event", Audience::All, "3".into());
+        assert!(back.at == 2 && feed.listen(Some("run-2")).resumed);
     }
 
     #[test]

@@ -347,6 +347,11 @@ pub struct Snooze {
 }
 
 impl Snooze {
+    /// Whether events of a camera's rule call nobody while it lasts.
+    pub fn covers(&self, node: &str, camera: &str, rule: &str) -> bool {
+        self.node == node && self.camera == camera && self.rule.as_ref().is_none_or(|r| r == rule)
+    }
+
     /// Whether it may begin.
     ///
     /// # Errors

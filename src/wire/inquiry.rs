@@ -176,6 +176,26 @@ pub enum Changed {
     Consent { widened: Vec<Widening> },
 }
 
+impl Changed {
+    /// A refusal, no longer than one may be: it may quote a name that somebody made very long.
+    pub fn rejected(camera: Option<String>, key: Option<String>, message: &str, hint: Option<String>) -> Self {
+        let said = |text: &str| {
+            let mut text: String = text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
+            if let Some((end, _)) = text.char_indices().nth(4 * MAX_WORDS - 1) {
+                text.truncate(end);
+                text.push('…');
+            }
+            text
+        };
+        Self::Rejected {
+            camera: camera.as_deref().map(said),
+            key: key.as_deref().map(said),
+            message: said(message),
+            hint: hint.as_deref().map(said),
+        }
+    }
+}
+
 /// Of a camera more would be seen than before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Widening {
@@ -191,6 +211,8 @@ pub enum Widened {
     Sharing,
     /// Something that a mask covered is covered no more.
     Mask,
+    /// Sound is recorded, too.
+    Audio,
 }
 
 /// What drafted rules would have made of the tracks that were kept.
@@ -319,7 +341,7 @@ impl Reply {
                 [camera, key, hint].into_iter().flatten().chain([message]).all(|t| is_short(t))
             }
             Self::Changed(Changed::Consent { widened }) => {
-                widened.len() <= 2 * MAX_CAMERAS && widened.iter().all(|w| is_short(&w.camera))
+                widened.len() <= 3 * MAX_CAMERAS && widened.iter().all(|w| is_short(&w.camera))
             }
             Self::Changed(_) => true,
             Self::Rehearsed(rehearsed) => rehearsed.is_sound(),

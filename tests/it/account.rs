@@ -90,7 +90,8 @@ async fn accounts_change_beside_a_running_centre_and_sessions_outlive_a_kill_and
     let (chief, _) = with_link(&base, &said(&site, &["add", "chi-huy", "--role", "commander"])).await;
     let (officer, _) = with_link(&base, &said(&site, &["add", "lan", "--role", "duty_officer"])).await;
     assert!(said(&site, &["list"]).contains("lan  duty_officer  dùng được / ready"));
-    assert_eq!(chief.json("/users").await["items"].as_array().map(Vec::len), Some(2));
+    // These two, and the first commander, who has not come.
+    assert_eq!(chief.json("/users").await["items"].as_array().map(Vec::len), Some(3));
     // What was looked at is on disk when it was answered: as many at the same time as may
     // search, and then the power is cut.
     let searches = (0..60).map(|n| {
@@ -129,13 +130,49 @@ async fn accounts_change_beside_a_running_centre_and_sessions_outlive_a_kill_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_commander_comes_in_by_a_link_that_only_the_machine_knows() {
+    let site = Site::new();
+    let base = paged(&site);
+    let link = || {
+        let path = site.path("centre/first-link");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("there").permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::read_to_string(path).expect("readable").trim().to_owned()
+    };
+    let process = running(&site);
+    let nobody = Somebody::at(&base);
+    assert_eq!(nobody.json("/site").await["setup_needed"], true);
+    let first = link();
+    assert!(first.starts_with(&format!("{base}/#/link/")), "{first}");
+    let log = process.log();
+    assert!(!log.contains(first.rsplit('/').next().expect("a token")), "it is in the log");
+    assert!(log.contains("first-link"), "{log}");
+    assert_eq!(process.stop(), 0);
+    // A link that was not used is replaced at the next start.
+    let process = running(&site);
+    let second = link();
+    assert_ne!(first, second);
+    let token = |link: &str| link.rsplit('/').next().expect("a token").to_owned();
+    let set = |link: &str| Some(json!({ "token": token(link), "password": PASSWORD }));
+    assert_eq!(nobody.status(Method::POST, "/session/link", set(&first)).await, 401);
+    let (chief, _) = with_link(&base, &token(&second)).await;
+    let me = chief.json("/session").await;
+    assert_eq!((&me["user"]["role"], &me["user"]["name"]), (&json!("commander"), &json!("chihuy")));
+    assert_eq!(nobody.json("/site").await["setup_needed"], false);
+    assert_eq!(process.stop(), 0);
+    let process = running(&site);
+    assert!(!site.path("centre/first-link").exists(), "nobody needs it any more");
+    assert_eq!(process.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_any_log_answer_or_metric() {
     let site = Site::new();
     let base = paged(&site);
     let process = running(&site);
     let (chief, link) = with_link(&base, &said(&site, &["add", "chi-huy", "--role", "commander"])).await;
     let begun: Value = {
-        let answer = chief.ask(Method::POST, "/me/totp", None).await;
+        let answer = chief.ask(Method::POST, "/me/totp", Some(json!({ "password": PASSWORD }))).await;
         serde_json::from_slice(&answer.bytes().await.expect("read")).expect("JSON")
     };
     let factor = begun["secret"].as_str().expect("shown once").to_owned();

@@ -16,7 +16,9 @@ use wardwatch::base::clock::SystemClock;
 use wardwatch::centre::account::{LinkKind, Role};
 use wardwatch::centre::api::v1;
 use wardwatch::centre::store::{CameraInfoStore, CentreStore, Item, LinkStore, SqliteStore};
-use wardwatch::config::{CentreConfig, ClipStore, MqttConfig, RecordingMode, Sharing, WebConfig, tls_believing_nobody};
+use wardwatch::config::{
+    CentreConfig, ClipStore, MqttConfig, RecordingMode, Sharing, WebConfig, tls_believing_nobody, tls_client,
+};
 use wardwatch::wire::channel::CameraInfo;
 use wardwatch::wire::event::SnapshotJson;
 use wardwatch::wire::link::ClipNote;
@@ -35,7 +37,7 @@ pub struct Post {
     pub site: Site,
     pub centre: Centre,
     shutdown: watch::Sender<bool>,
-    base: String,
+    pub base: String,
     pub event: String,
     other: String,
     clip: (String, Vec<u8>),
@@ -124,6 +126,7 @@ impl Post {
             escalate_after: None,
         };
         change(&site, &mut config);
+        let encrypted = config.web.as_ref().is_some_and(|w| w.tls.is_some());
         let (shutdown, stop) = watch::channel(false);
         // Nobody is there: the page works without a broker, and says so.
         let mqtt = MqttConfig {
@@ -137,7 +140,9 @@ impl Post {
         };
         let ward = Ward { id: "o-cho-dua", name: "Ô Chợ Dừa", timezone: "Asia/Ho_Chi_Minh" };
         let centre = Centre::start(&config, ward, mqtt, Arc::new(SystemClock), stop).expect("starts");
-        let base = format!("http://127.0.0.1:{port}{base_path}");
+        // Its certificate is one of a name.
+        let (scheme, host) = if encrypted { ("https", "localhost") } else { ("http", "127.0.0.1") };
+        let base = format!("{scheme}://{host}:{port}{base_path}");
         let clip = (sha256, clip);
         let post = Self { site, centre, shutdown, base, event: event.id, other: other.id, clip, picture };
         let commander = post.log_in(Role::Commander).await;
@@ -166,7 +171,8 @@ impl Post {
     }
 
     pub fn nobody(&self) -> Somebody {
-        Somebody::at(&self.base)
+        let ca = self.site.path("ca.pem");
+        Somebody::believing(ca.exists().then_some(&*ca), &self.base)
     }
 
     pub async fn stop(self) {
@@ -186,7 +192,14 @@ pub struct Somebody {
 impl Somebody {
     /// Nobody yet, at the page whose address begins so.
     pub fn at(base: &str) -> Self {
-        let tls = tls_believing_nobody().expect("a configuration");
+        Self::believing(None, base)
+    }
+
+    fn believing(ca: Option<&std::path::Path>, base: &str) -> Self {
+        let tls = match ca {
+            Some(ca) => tls_client(Some(ca), "the centre").expect("a configuration"),
+            None => tls_believing_nobody().expect("a configuration"),
+        };
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .no_proxy()
@@ -263,7 +276,9 @@ impl Post {
             "/report" | "/cameras/{node}/{camera}/recordings" => format!("?from_ms={}&to_ms={now_ms}", now_ms - 1000),
             "/cameras/{node}/{camera}/still" => format!("?at_ms={now_ms}"),
             "/live/wall" | "/live/camera" => format!("?camera=node-1/{OWN}"),
-            "/events/{node}/{id}/snapshot" | "/events/{node}/{id}/thumbnail" => "?case=12/HS".to_owned(),
+            "/events/{node}/{id}/snapshot" | "/events/{node}/{id}/thumbnail" | "/events.csv" => {
+                "?case=12/HS".to_owned()
+            }
             _ => String::new(),
         };
         let body = match (method, path) {
@@ -271,7 +286,7 @@ impl Post {
             ("post", "/session/link") => Some(json!({ "token": "0" })),
             ("put", "/session/password") => Some(json!({ "old": "x", "new": PASSWORD })),
             ("put", "/me/totp") => Some(json!({ "code": "123456" })),
-            ("delete", "/me/totp") => Some(json!({ "password": "khong-biet" })),
+            ("post" | "delete", "/me/totp") => Some(json!({ "password": "khong-biet" })),
             ("post", p) if p.ends_with("/triage") => Some(json!({ "action": "own", "version": 9 })),
             ("post", p) if p.ends_with("/notes") => Some(json!({ "text": "đã gọi" })),
             ("post", p) if p.ends_with("/join") => Some(json!({ "node": "node-1", "id": self.other })),
@@ -292,16 +307,21 @@ impl Post {
     }
 }
 
+/// Asks for a WebSocket.
+pub fn upgrade(request: RequestBuilder) -> RequestBuilder {
+    request
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+}
+
 impl Somebody {
     /// The status of a sound request, also for a WebSocket.
     async fn try_route(&self, (method, path, body): (Method, String, Option<Value>)) -> u16 {
         let mut request = self.request(method, &path);
         if path.starts_with("/live/") {
-            request = request
-                .header("connection", "upgrade")
-                .header("upgrade", "websocket")
-                .header("sec-websocket-version", "13")
-                .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+            request = upgrade(request);
         }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
@@ -327,7 +347,7 @@ async fn each_role_may_use_what_the_matrix_says_and_nothing_else() {
             let status = who.try_route(request).await;
             match allowed.contains(&role) {
                 // Of the own password, 401 says that the old one is wrong.
-                true if *path == "/session/password" || (*method, *path) == ("delete", "/me/totp") => {
+                true if *path == "/session/password" || (*path == "/me/totp" && *method != "put") => {
                     assert_eq!(status, 401, "as {role:?}")
                 }
                 true => assert!(!matches!(status, 401 | 403 | 405), "{method} {path} as {role:?}: {status}"),

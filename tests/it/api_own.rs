@@ -51,7 +51,9 @@ async fn a_second_factor_is_asked_for_from_its_confirmation_on_and_no_code_is_ta
     let (_, _, elsewhere) = log_in(&post, "lan.anh", None).await;
     let confirm = |code: String| Some(json!({ "code": code }));
     assert_eq!(lan.status(Method::PUT, "/me/totp", confirm("123456".into())).await, 409, "nothing was begun");
-    let begun = body(lan.ask(Method::POST, "/me/totp", None).await).await;
+    let begin = |password: &str| Some(json!({ "password": password }));
+    assert_eq!(lan.status(Method::POST, "/me/totp", begin("khong-biet")).await, 401, "who finds her page open");
+    let begun = body(lan.ask(Method::POST, "/me/totp", begin(PASSWORD)).await).await;
     let secret = begun["secret"].as_str().expect("a secret").to_owned();
     assert!(begun["uri"].as_str().is_some_and(|u| u.contains(&format!("secret={secret}&"))), "{begun}");
     assert!(begun["qr_svg"].as_str().is_some_and(|svg| svg.contains("<svg")));
@@ -62,7 +64,7 @@ async fn a_second_factor_is_asked_for_from_its_confirmation_on_and_no_code_is_ta
     assert_eq!(lan.status(Method::GET, "/session", None).await, 200);
     assert_eq!(elsewhere.status(Method::GET, "/session", None).await, 401, "other sessions end");
     assert_eq!(lan.json("/session").await["totp"], true);
-    assert_eq!(lan.status(Method::POST, "/me/totp", None).await, 409, "there is one");
+    assert_eq!(lan.status(Method::POST, "/me/totp", begin(PASSWORD)).await, 409, "there is one");
 
     let refused = |(status, problem, _): (u16, String, Somebody)| (status, problem);
     let needed = (401, "totp-needed".to_owned());
@@ -100,7 +102,8 @@ async fn wrong_codes_count_as_guesses_and_the_owner_may_take_the_factor_away() {
     let commander = post.log_in(Role::Commander).await;
     officer(&post, &commander, "binh").await;
     let (_, _, binh) = log_in(&post, "binh", None).await;
-    let secret = body(binh.ask(Method::POST, "/me/totp", None).await).await["secret"].as_str().expect("one").to_owned();
+    let begun = body(binh.ask(Method::POST, "/me/totp", Some(json!({ "password": PASSWORD }))).await).await;
+    let secret = begun["secret"].as_str().expect("one").to_owned();
     assert_eq!(binh.status(Method::PUT, "/me/totp", Some(json!({ "code": code(&secret, -1) }))).await, 204);
     let mut statuses = Vec::new();
     for _ in 0..6 {

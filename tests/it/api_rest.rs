@@ -12,11 +12,11 @@ use wardwatch::base::Clock;
 use wardwatch::base::clock::SystemClock;
 use wardwatch::centre::account::Role;
 use wardwatch::centre::store::{CentreStore, Item};
-use wardwatch::config::{PlanConfig, TilesConfig};
+use wardwatch::config::{PlanConfig, TilesConfig, TlsFiles};
 use wardwatch::wire::event::SnapshotJson;
 use wardwatch::wire::status::{PeerState, PeerStatus};
 
-use crate::api::{OTHER, OWN, Post, Somebody, heard};
+use crate::api::{OTHER, OWN, PASSWORD, Post, Somebody, heard, upgrade};
 use crate::support::made::Made;
 use crate::support::post::until;
 
@@ -257,5 +257,42 @@ async fn a_changed_name_is_looked_at_like_a_new_one_and_a_plain_request_is_no_so
     let answer = commander.ask(Method::GET, &format!("/live/wall?camera=node-1/{OWN}"), None).await;
     assert_eq!(answer.status(), 400);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    post.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_speaks_tls_by_itself_and_nothing_else_at_that_door() {
+    let post = Post::configured("/phuong", |site, config| {
+        site.certificates();
+        let web = config.web.as_mut().expect("there is a page");
+        web.tls = Some(TlsFiles { cert: site.path("cert.pem"), key: site.path("key.pem") });
+    })
+    .await;
+    // Logging in, an answer, the stream, a socket.
+    let mut officer = post.nobody();
+    let commander = post.log_in(Role::Commander).await;
+    let added = json!({ "name": "lan", "display_name": "Lan Anh", "role": "duty_officer" });
+    let added = commander.ask(Method::POST, "/users", Some(added)).await.bytes().await.expect("read");
+    let added: Value = serde_json::from_slice(&added).expect("JSON");
+    let link = json!({ "token": added["link_token"], "password": PASSWORD });
+    let answer = officer.ask(Method::POST, "/session/link", Some(link)).await;
+    let cookie = answer.headers()["set-cookie"].to_str().expect("text").to_owned();
+    assert!(cookie.contains("; Secure") && cookie.contains("Path=/phuong"), "{cookie}");
+    officer.cookie = cookie.split(';').next().map(str::to_owned);
+    assert_eq!(officer.json("/events").await["items"].as_array().map(Vec::len), Some(2));
+    let mut stream = officer.ask(Method::GET, "/stream", None).await;
+    heard(&mut stream, &mut String::new(), "event: hello").await.expect("greeted");
+    drop(stream);
+    let wall = officer.request(Method::GET, &format!("/live/wall?camera=node-1/{OWN}"));
+    assert_eq!(upgrade(wall).send().await.expect("answered").status(), 101);
+    // A renewed certificate, here of another authority, is taken over while it runs.
+    post.site.certificates();
+    until("the renewed certificate is shown", || async {
+        post.nobody().request(Method::GET, "/site").send().await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    // Who comes without it hears nothing of the page.
+    let plain = Somebody::at(&post.base.replace("https://", "http://"));
+    assert!(plain.request(Method::GET, "/site").send().await.is_err());
     post.stop().await;
 }

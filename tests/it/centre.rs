@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use wardwatch::base::clock::SystemClock;
-use wardwatch::base::types::Phase;
+use wardwatch::base::types::{CameraId, Phase};
 use wardwatch::base::{Error, ErrorKind, Result};
 use wardwatch::centre::store::{Asked, CommandStore, Pending};
 use wardwatch::centre::store::{CentreStore, Item, Outcome, SqliteStore, StoredCamera, StoredEvent, StoredNode};
@@ -316,6 +316,10 @@ impl CommandStore for Full {
 
     async fn asked(&self, id: String) -> Result<Option<Asked>> {
         self.store.asked(id).await
+    }
+
+    async fn delivered(&self, node: String, camera: CameraId, since_ms: i64) -> Result<Vec<Asked>> {
+        self.store.delivered(node, camera, since_ms).await
     }
 
     async fn all_asked(&self, limit: usize) -> Result<Vec<Asked>> {

@@ -77,6 +77,8 @@ impl Dice {
             phases: self.some(&PHASES),
             states: self.some(&TriageState::ALL),
             text: self.one(&["", "", "", "ngo", "DEM", "ngõ 12", "xam nhap", "Đêm cổng", "node-2", "e x", "%"]).into(),
+            names: Default::default(),
+            cameras_only: false,
             limit: 5 + self.roll(100) as usize,
             after: None,
         }
@@ -277,6 +279,26 @@ impl<W: CentreStore + LinkStore + TriageStore, R: EventStore> Subject<W, R> {
         }
     }
 
+    async fn cameras_are_found_by_what_people_call_them_and_nodes_left_out(&self) {
+        let of = |camera: &str| Made { camera: camera.into(), ..Made::new() };
+        let (lane, gate, node) = (of("c-07"), of("c-08"), of(""));
+        self.commit(&[lane.clone(), gate.clone(), node.clone()]).await;
+        let named = |camera: &Made, name: &str| ((camera.node.clone(), camera.camera.clone()), name.to_owned());
+        let names = [named(&lane, "Đầu ngõ 12\nTổ 5"), named(&gate, "Cổng chợ\nTổ 7")];
+        let ask = async |text: &str, cameras_only| {
+            let names = names.clone().into_iter().collect();
+            let query = EventQuery { text: text.into(), names, cameras_only, ..EventQuery::default() };
+            self.all(&query).await.into_iter().map(|e| e.id).collect::<BTreeSet<_>>()
+        };
+        let ids = |made: &[&Made]| made.iter().map(|m| m.id.clone()).collect::<BTreeSet<_>>();
+        assert_eq!(ask("dau ngo", false).await, ids(&[&lane]));
+        assert_eq!(ask("tổ 7 c-08", false).await, ids(&[&gate]));
+        assert_eq!(ask("to", false).await, ids(&[&lane, &gate]));
+        assert_eq!(ask("đầu ngõ 9", false).await, ids(&[]));
+        assert_eq!(ask("", false).await, ids(&[&lane, &gate, &node]));
+        assert_eq!(ask("", true).await, ids(&[&lane, &gate]));
+    }
+
     async fn hostile_input_is_text_or_refused(&self) {
         let percent = Made { rule: "100%_sure".into(), ..Made::new() };
         let quote = Made { rule: "x' OR 1=1 --".into(), ..Made::new() };
@@ -437,6 +459,11 @@ async fn revisions_come_in_any_order() {
 #[tokio::test]
 async fn vietnamese_is_found_however_it_is_typed() {
     sqlite().text_is_searched_without_case_and_diacritics().await;
+}
+
+#[tokio::test]
+async fn sqlite_finds_cameras_by_what_people_call_them() {
+    sqlite().cameras_are_found_by_what_people_call_them_and_nodes_left_out().await;
 }
 
 #[tokio::test]

@@ -6,8 +6,13 @@ use serde_json::json;
 use wardwatch::base::ErrorKind;
 use wardwatch::base::Stamp;
 use wardwatch::base::types::{CameraId, Phase};
-use wardwatch::centre::store::{Asked, CentreStore, CommandStore, Item, Outcome, SqliteStore};
+use wardwatch::centre::store::{
+    Asked, CameraInfoStore, CentreStore, CommandStore, Item, LinkStore, Outcome, SqliteStore,
+};
+use wardwatch::config::{RecordingMode, Sharing};
+use wardwatch::wire::channel::CameraInfo;
 use wardwatch::wire::command::{Answer, AnswerState, Command, HoldState};
+use wardwatch::wire::link::ClipNote;
 use wardwatch::wire::status::{PeerState, PeerStatus};
 
 use crate::support::post::{CAMERA, new_id, now, open_store, report};
@@ -148,6 +153,54 @@ async fn the_row_ends_right_in_whatever_order_answers_come() {
     assert_eq!(state(AnswerState::Done).await, (Outcome::Status, "done".into()), "a repeat was done after all");
     assert_eq!(state(AnswerState::Refused).await, (Outcome::Conflict, "done".into()));
     assert_eq!(centre.store.all_asked(2).await.expect("readable").len(), 2);
+}
+
+#[tokio::test]
+async fn a_clip_that_was_delivered_is_known_until_the_camera_is_described_anew() {
+    let centre = Centre::new().await;
+    let (asked, other) = (of_range("clip"), of_range("clip"));
+    for command in [&asked, &other] {
+        centre.order("node-1", command).await;
+    }
+    let camera: CameraId = "ngo-12".parse().expect("a name");
+    let delivered = async |since_ms| {
+        let found = centre.store.delivered("node-1".into(), camera.clone(), since_ms).await.expect("readable");
+        found.into_iter().map(|a| a.command.id).collect::<Vec<_>>()
+    };
+    assert!(delivered(0).await.is_empty(), "nothing came yet");
+    let note = |command: &Command, complete| ClipNote {
+        sha256: "0".repeat(64),
+        bytes: 9,
+        camera: camera.clone(),
+        event: None,
+        command: Some(command.id.clone()),
+        from_ms: NOW,
+        to_ms: NOW + 1,
+        masked: false,
+        complete,
+    };
+    centre.store.add_clip("node-1".into(), note(&other, false), NOW).await.expect("kept");
+    centre.store.add_clip("node-1".into(), note(&asked, true), NOW).await.expect("kept");
+    assert_eq!(delivered(NOW).await, std::slice::from_ref(&asked.id), "what is not whole may become whole");
+    assert!(delivered(NOW + 1).await.is_empty(), "it was asked for before");
+    assert!(centre.store.delivered("node-2".into(), camera.clone(), 0).await.expect("readable").is_empty());
+    centre.store.describe("node-1".into(), 2, Vec::new(), NOW).await.expect("kept");
+    assert_eq!(delivered(0).await.len(), 1, "another camera was described");
+    let info = CameraInfo {
+        id: camera.clone(),
+        name: String::new(),
+        area: String::new(),
+        position: None,
+        sharing: Sharing::OnRequest,
+        recording: RecordingMode::Events,
+        audio: false,
+        zones: Vec::new(),
+        lines: Vec::new(),
+        masks: vec![vec![[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]],
+        rules: Vec::new(),
+    };
+    centre.store.describe("node-1".into(), 3, vec![info], NOW).await.expect("kept");
+    assert!(delivered(0).await.is_empty(), "it may be masked now");
 }
 
 #[tokio::test]

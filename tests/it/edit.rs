@@ -427,6 +427,9 @@ fn what_shows_more_is_told() {
     assert_eq!(widened(&text, |c| c["sharing"] = json!("scheduled_live")), mot(Widened::Sharing));
     assert_eq!(widened(&text, |c| c["sharing"] = json!("listed")), []);
     assert_eq!(widened(&text, |c| c["mask"] = json!([])), mot(Widened::Mask));
+    let audio = |on: bool| move |c: &mut Value| c["recording"] = json!({"mode": "events", "audio": on});
+    assert_eq!(widened(&text, audio(true)), mot(Widened::Audio));
+    assert_eq!(widened(&text, audio(false)), []);
     let mask = |polygon: Value| widened(&text, |c| c["mask"] = json!([{"polygon": polygon}]));
     // Larger: a corner pulled outwards, more corners, all of it.
     assert_eq!(mask(json!([[0.1, 0.1], [0.5, 0.0], [0.4, 0.4], [0.1, 0.4]])), []);

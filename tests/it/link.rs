@@ -202,23 +202,6 @@ fn put(site: &Site, name: &str, content: &[u8], note: &ClipNote) {
         .expect("inserted");
 }
 
-/// An authority, and a certificate of it for `localhost`.
-fn certificates(site: &Site) {
-    let ca_key = rcgen::KeyPair::generate().expect("a key");
-    let mut ca = rcgen::CertificateParams::new(Vec::<String>::new()).expect("valid");
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_certificate = ca.self_signed(&ca_key).expect("signed");
-    let issuer = rcgen::Issuer::new(ca, ca_key);
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
-        .expect("valid")
-        .signed_by(&key, &issuer)
-        .expect("signed");
-    site.write("ca.pem", &ca_certificate.pem());
-    site.write("cert.pem", &certificate.pem());
-    site.write("key.pem", &key.serialize_pem());
-}
-
 fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777
@@ -228,7 +211,7 @@ fn mode(path: &Path) -> u32 {
 fn a_clip_arrives_whole_over_tls_though_centre_and_node_are_killed() {
     const TLS: &str = "cert = \"cert.pem\"\nkey = \"key.pem\"";
     let post = Post::new();
-    certificates(&post.site);
+    post.site.certificates();
     let mut centre = post.centre(TLS);
     post.node_config(&format!("url = \"https://localhost:{}\"\nca = \"ca.pem\"\nbandwidth_kbit = 1600", post.port));
     let code = post.code("node-1");

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use wardwatch::app::centre::{Centre, Ward};
 use wardwatch::base::Clock;
 use wardwatch::base::clock::SystemClock;
-use wardwatch::base::types::CameraId;
+use wardwatch::base::types::{CameraId, StreamRole};
 use wardwatch::centre::api::new_secret;
 use wardwatch::centre::live::{Frames, Hub, LiveState, LiveStream, Picture, Piece, View};
 use wardwatch::centre::store::{CameraInfoStore, LinkStore};
@@ -377,6 +377,11 @@ fn a_stream_plays_from_a_keyframe_on_and_who_is_slow_loses_it() {
     let mut full = watch("ngo-3");
     let pieces = play(&post, &mut full, |p| p.len() >= 2);
     assert!(matches!(&pieces[0], Piece::Init { mime, .. } if mime.contains("hvc1.1.")), "{:?}", pieces[0]);
+    // A browser that cannot show H.265 takes the sub-stream.
+    let mut sub = hub.stream(NODE, &camera("ngo-3"), Some(StreamRole::Detect), None);
+    let pieces = play(&post, &mut sub, |p| p.len() >= 2);
+    assert!(matches!(&pieces[0], Piece::Init { mime, .. } if mime.contains("avc1.")), "{:?}", pieces[0]);
+    drop(sub);
     let mut others = [watch("ngo-1"), watch("ngo-1")];
     play(&post, &mut others[1], |p| !p.is_empty());
     let mut fifth = watch("ngo-1");

@@ -1,5 +1,6 @@
 //! What every store of the centre keeps of triage, written against the traits; and what the running centre makes of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,6 +167,10 @@ impl<W: CentreStore + LinkStore + TriageStore, R: EventStore> Subject<W, R> {
         join(2, 0).await;
         assert_eq!(incident(2).await.as_ref(), Some(&first));
         assert_eq!(incident(3).await, None);
+        let (node, id) = key(&events[1]);
+        let detail = self.reader.event(node, id).await.expect("answers").expect("there");
+        let members: BTreeSet<_> = detail.members.iter().map(|e| e.id.as_str()).collect();
+        assert_eq!(members, [events[0].id.as_str(), &events[2].id].into(), "the others");
         let other = join(3, 3).await.incident.expect("one of its own");
         assert_ne!(other, first);
         assert_eq!(join(0, 3).await.incident, Some(other), "it leaves the first");
@@ -220,6 +225,8 @@ impl<W: CentreStore + LinkStore + TriageStore, R: EventStore> Subject<W, R> {
         self.commit_at(&[&during], NOW + MINUTE).await;
         let summary = async |made: &Made| self.summary(made).await.expect("there");
         assert!(summary(&before).await.snoozed && summary(&during).await.snoozed && !summary(&other).await.snoozed);
+        let counts = self.reader.counts(EventQuery::default()).await.expect("answers");
+        assert_eq!(counts, Counts { alerts: 3, new_alerts: 1, ..Counts::default() }, "only the other rule's waits");
         let due = self.writer.escalate(NOW + 60 * MINUTE, MINUTE).await.expect("commits");
         assert_eq!(due, [key(&other)], "nor afterwards");
         let after = Made::new();

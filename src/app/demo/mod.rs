@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::run::{Heard, Services, runtime, serve, signals};
-use super::{Shutdown, join, stopped, thread};
+use super::{Shutdown, join, stopped, thread, write_private};
 use crate::base::types::{Codec, EventReport};
 use crate::base::{Error, ErrorKind, Result};
 use crate::centre::account::{self, Accounts, LinkKind};
@@ -176,12 +176,6 @@ fn free_port() -> Result<u16> {
     bound.map(|address| address.port()).map_err(|e| Error::new(ErrorKind::Io, "no port is free").source(e))
 }
 
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut f| f.write_all(text.as_bytes())).map_err(|e| Error::io("cannot write", path, e))
-}
-
 fn how_to_watch(broker: &Broker, screen: &Screen) {
     screen.say("xem cùng sự kiện từ bên ngoài / watch the same events from outside:");
     screen.say(&format!(
@@ -191,7 +185,7 @@ fn how_to_watch(broker: &Broker, screen: &Screen) {
         user = Role::Watch.user(),
     ));
     screen.say("  (ảnh / pictures: -t 'wardwatch/v1/+/+/camera/+/snapshot/+' -C 1 -N > shot.jpg)");
-    screen.say("mỗi dòng EVENT: … độ trễ từ khi khung hình tới nút đến khi trung tâm lưu xong (ms)");
+    screen.say("mỗi dòng EVENT: … độ trễ từ khi khung hình đến máy trạm đến khi trung tâm lưu xong (ms)");
     screen.say("each EVENT line: … ms from the frame's arrival at the node to the centre's commit");
     screen.say("Ctrl-C để dừng / to stop");
 }
@@ -199,10 +193,10 @@ fn how_to_watch(broker: &Broker, screen: &Screen) {
 /// Makes two people for the page, and says how to be either.
 async fn invite(accounts: Accounts<SqliteStore>, page: &str, screen: &Screen) -> Result<()> {
     let people = [
-        ("truc-ban", "Trực ban chạy thử", account::Role::DutyOfficer, "trực ban / duty officer"),
-        ("chi-huy", "Chỉ huy chạy thử", account::Role::Commander, "chỉ huy / commander"),
+        ("truc-ban", "Cán bộ trực ban (thử)", account::Role::DutyOfficer, "cán bộ trực ban / duty officer"),
+        ("chi-huy", "Chỉ huy (thử)", account::Role::Commander, "chỉ huy / commander"),
     ];
-    screen.say("trang trực ban, mỗi liên kết dùng một lần / the page, each link opens it once:");
+    screen.say("trang trực ban, mỗi đường dẫn dùng một lần / the page, each link opens it once:");
     for (name, display_name, role, what) in people {
         let (user, _, _) = accounts.add(name, display_name, role, None, None).await?;
         let (token, _) = accounts.link(&user.id, LinkKind::Login, None).await?;
@@ -232,7 +226,7 @@ async fn print_events(
     if let Some(accounts) = accounts
         && let Err(e) = invite(accounts, &page, &screen).await
     {
-        screen.say(&format!("không có liên kết vào trang / no link to the page: {e}"));
+        screen.say(&format!("không có đường dẫn vào trang / no link to the page: {e}"));
     }
     let mut pictures: HashMap<String, PathBuf> = HashMap::new();
     let mut waiting: Vec<(tokio::time::Instant, Box<CommittedEvent>)> = Vec::new();

@@ -257,13 +257,14 @@ fn told(widening: &Widening) -> inquiry::Widening {
     let what = match widening.what {
         edit::Widened::Sharing => inquiry::Widened::Sharing,
         edit::Widened::Mask => inquiry::Widened::Mask,
+        edit::Widened::Audio => inquiry::Widened::Audio,
     };
     inquiry::Widening { camera: widening.camera.to_string(), what }
 }
 
 fn rejected(refused: Refused) -> Changed {
     let Refused { camera, key, message, hint } = refused;
-    Changed::Rejected { camera, key, message, hint }
+    Changed::rejected(camera, key, &message, hint)
 }
 
 fn read(path: &Path, labels: &[String]) -> Result<(String, CamerasDocument)> {

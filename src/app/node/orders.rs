@@ -31,7 +31,7 @@ const AROUND_MS: i64 = 60_000;
 /// A range that ends so soon is waited for: clocks differ a little.
 const SOON_MS: i64 = 5_000;
 
-const NOT_AN_EVENT: &str = "chủ camera chỉ chia sẻ sự kiện: chỉ xin được từ 60 s trước đến 60 s sau một sự kiện / the camera's owner \
+const NOT_AN_EVENT: &str = "chủ camera chỉ chia sẻ sự kiện: chỉ yêu cầu được khoảng thời gian từ 60 giây trước đến 60 giây sau một sự kiện / the camera's owner \
      shares events: only from 60 s before to 60 s after one can be asked for";
 
 /// What each camera's owner shares; the cameras of the document in force.
@@ -149,9 +149,9 @@ impl Orders {
             Ask::Release { hold } => {
                 let tell = move |was: Option<Hold>| {
                     let detail = match was {
-                        Some(_) => "được xóa theo thời hạn trở lại / it may leave again",
+                        Some(_) => "lại bị xóa theo thời hạn thông thường / it may leave again",
                         None => {
-                            "không có lệnh giữ nào, và sẽ không có / there was no such hold, and there will be none"
+                            "không có lệnh lưu giữ này, và sẽ không thực hiện / there was no such hold, and there will be none"
                         }
                     };
                     Answer { hold: Some(HoldState::Released), ..Answer::new(id, AnswerState::Done, detail) }
@@ -282,12 +282,12 @@ fn objection(
     }
     if issued_ms > now_ms + SKEW_MS {
         return refused(
-            "lệnh đề giờ tương lai, hãy kiểm tra đồng hồ / it was issued in the future by this node's clock: check the clocks",
+            "lệnh ghi thời gian ở tương lai: hãy kiểm tra đồng hồ các máy / it was issued in the future by this node's clock: check the clocks",
         );
     }
     let Some((_, _, to_ms)) = command.ask.range()? else { return Ok(None) };
     match sharing {
-        None => return refused("nút không có camera này / this node has no such camera"),
+        None => return refused("máy trạm không có camera này / this node has no such camera"),
         Some(Sharing::Listed) => {
             return refused(
                 "chủ camera không chia sẻ hình (`listed`) / the camera's owner shares no pictures (`listed`)",
@@ -299,10 +299,12 @@ fn objection(
         return Ok(None);
     }
     if !link {
-        return refused("nút không có [node.link] để gửi clip / this node has no [node.link] to deliver a clip over");
+        return refused(
+            "máy trạm chưa cấu hình [node.link] để gửi đoạn phim / this node has no [node.link] to deliver a clip over",
+        );
     }
     if to_ms > now_ms + SOON_MS {
-        return refused("khoảng thời gian chưa qua / the range is not over yet");
+        return refused("khoảng thời gian chưa kết thúc / the range is not over yet");
     }
     Ok(None)
 }
@@ -321,8 +323,9 @@ fn held(id: String, kept: Kept, (from_ms, until_ms): (i64, i64), timezone: &Time
         }
         Kept::Holding(Holding::Held { segments, gaps, clips }) => {
             let (n, bytes) = (segments.len(), segments.iter().map(|s| s.bytes).sum::<u64>());
-            let detail =
-                format!("{n} đoạn ghi ({bytes} byte), {clips} clip / {n} recordings ({bytes} bytes), {clips} clips");
+            let detail = format!(
+                "{n} bản ghi ({bytes} byte), {clips} đoạn phim / {n} recordings ({bytes} bytes), {clips} clips"
+            );
             (HoldState::Held, detail, holes(&segments, &gaps))
         }
         Kept::Holding(Holding::TooLate { gaps }) => {
@@ -334,12 +337,14 @@ fn held(id: String, kept: Kept, (from_ms, until_ms): (i64, i64), timezone: &Time
 
 fn made(command: &Command, info: &ClipInfo, report: &ClipReport, timezone: &TimeZone) -> Answer {
     let (bytes, seconds) = (info.bytes, report.duration_ms / 1000);
-    let mut detail = format!("clip dài {seconds} s, {bytes} byte / a clip of {seconds} s, {bytes} bytes");
+    let mut detail = format!("đoạn phim dài {seconds} giây, {bytes} byte / a clip of {seconds} s, {bytes} bytes");
     if !report.holes.is_empty() {
-        detail.push_str("; có đoạn thiếu / parts are missing");
+        detail.push_str("; thiếu một số đoạn / parts are missing");
     }
     if report.changed_at_ms.is_some() {
-        detail.push_str("; camera đổi luồng, xin tiếp phần sau / the camera changed its stream, ask for the rest");
+        detail.push_str(
+            "; camera đổi luồng, hãy yêu cầu tiếp phần sau / the camera changed its stream, ask for the rest",
+        );
     }
     Answer {
         clip: Some(ClipJson::new(info, timezone)),

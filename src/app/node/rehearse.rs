@@ -197,7 +197,7 @@ fn table(json: &Value) -> Option<toml::Value> {
 
 fn rejected(text: &str, error: &Error) -> Changed {
     let Refused { camera, key, message, hint } = edit::locate(text, error);
-    Changed::Rejected { camera, key, message, hint }
+    Changed::rejected(camera, key, &message, hint)
 }
 
 fn rehearsed(

@@ -87,19 +87,19 @@ impl Condition {
                 "The disk is full: events are kept in the last reserve. Make room at once.".into(),
             ),
             Self::NothingToDelete => (
-                "Ổ đĩa sắp đầy và mọi bản ghi còn lại đều đang được giữ: sắp phải ngừng ghi hình. Cần thêm ổ đĩa hoặc bỏ giữ."
+                "Ổ đĩa sắp đầy và mọi bản ghi còn lại đều đang được lưu giữ: sắp phải ngừng ghi hình. Cần thêm ổ đĩa hoặc thôi giữ."
                     .into(),
                 "The disk is nearly full and every recording left is held: recording will have to stop. Add a disk or release holds."
                     .into(),
             ),
             Self::ClockDoubtful => (
-                "Đồng hồ của máy có vẻ sai (nhảy quá một tháng): tạm thời không xoá bản ghi cũ. Cần chỉnh giờ và xem pin đồng hồ."
+                "Đồng hồ của máy trạm có vẻ sai (nhảy quá một tháng): tạm thời không xóa bản ghi cũ. Cần chỉnh giờ và kiểm tra pin đồng hồ."
                     .into(),
-                "The node's clock seems wrong (it leapt by more than a month): old recordings are not deleted for now. Set the                  clock and look at its battery."
+                "The node's clock seems wrong (it leapt by more than a month): old recordings are not deleted for now. Set the clock and look at its battery."
                     .into(),
             ),
             Self::SnapshotsDropped => (
-                "Trung tâm vắng mặt quá lâu: ảnh cũ nhất đang bị bỏ bớt, sự kiện vẫn còn.".into(),
+                "Mất kết nối với trung tâm quá lâu: đang xóa bớt ảnh cũ nhất, sự kiện vẫn còn.".into(),
                 "The centre has been away for long: the oldest pictures are dropped, events are kept.".into(),
             ),
             Self::WorkerDown(index) => (
@@ -108,9 +108,9 @@ impl Condition {
             ),
             Self::CameraQuarantined { camera, deaths, retry_at } => (
                 format!(
-                    "Camera {camera} làm tiến trình đọc nó bị dừng {}: tạm ngừng đọc và ghi hình camera này, thử lại lúc \
+                    "Camera {camera} làm tiến trình đọc camera bị dừng {}: tạm ngừng đọc và ghi hình camera này, thử lại lúc \
                      {retry_at}. Cần cập nhật phần mềm camera hoặc đổi cách nén.",
-                    if *deaths == 1 { "lần nữa".into() } else { format!("{deaths} lần trong 10 phút") }
+                    if *deaths == 1 { "thêm một lần".into() } else { format!("{deaths} lần trong 10 phút") }
                 ),
                 format!(
                     "Camera {camera} made its worker die {}: it is neither read nor recorded, and tried again at \
@@ -142,8 +142,8 @@ impl Moment {
         match self {
             Self::DatabaseRebuilt { aside, salvaged } => Text {
                 vi: format!(
-                    "Cơ sở dữ liệu của máy bị hỏng và đã được tạo lại; bản hỏng giữ tại {aside}. Cứu được {salvaged} \
-                     bản tin chưa gửi; các bản tin khác chưa gửi có thể đã mất."
+                    "Cơ sở dữ liệu của máy trạm bị hỏng và đã được tạo lại; bản hỏng được lưu tại {aside}. Khôi phục được \
+                     {salvaged} tin chưa gửi; các tin chưa gửi khác có thể đã mất."
                 ),
                 en: format!(
                     "The node's database was damaged and made anew; the damaged one is kept as {aside}. {salvaged} \
@@ -154,7 +154,8 @@ impl Moment {
                 let seconds = *by_ms as f64 / 1000.0;
                 Text {
                     vi: format!(
-                        "Đồng hồ của máy nhảy {seconds:+.1} giây; hãy xem giờ của các sự kiện gần đây với lưu ý."
+                        "Đồng hồ của máy trạm lệch đột ngột {} giây; thời gian của các sự kiện gần đây có thể sai.",
+                        format!("{seconds:+.1}").replace('.', ",")
                     ),
                     en: format!(
                         "The node's clock jumped by {seconds:+.1} seconds; judge the times around it with care."

@@ -186,15 +186,15 @@ pub fn can(caller: Caller<'_>, action: Action, object: &Object<'_>) -> Result<()
         return Err(Denial::Disabled);
     }
     by_role(caller.user.role, action, object)?;
-    let (Object::Camera(lent) | Object::Event(lent)) = object else { return Ok(()) };
-    if !caller.user.reaches(lent.node, lent.camera) {
-        return Err(Denial::Camera);
-    }
     if caller.user.role == Role::Investigator
         && matches!(action, Action::SnapshotView | Action::Export)
         && caller.case.is_none_or(|case| case.trim().is_empty())
     {
         return Err(Denial::Case);
+    }
+    let (Object::Camera(lent) | Object::Event(lent)) = object else { return Ok(()) };
+    if !caller.user.reaches(lent.node, lent.camera) {
+        return Err(Denial::Camera);
     }
     by_terms(caller.user.role, action, lent)
 }

@@ -1,10 +1,9 @@
 //! Second factors and open sessions: what a user does with his own, and a commander with somebody's.
 
-use super::service::{Accounts, LinkRefusal};
+use super::service::{Accounts, LinkRefusal, of_user};
 use super::{Session, totp};
 use crate::base::{Error, ErrorKind, Result};
 use crate::centre::store::AccountStore;
-use crate::centre::store::query::fold;
 use crate::centre::store::session::OpenSession;
 use crate::config::Secret;
 
@@ -49,15 +48,24 @@ impl<S: AccountStore> Accounts<S> {
         Ok(if taken { CodeCheck::Fine } else { CodeCheck::Wrong })
     }
 
-    /// Begins a second factor for the ward called `place`; `None` when there is one.
-    pub async fn begin_factor(&self, session: &Session, place: &str) -> Result<Option<Begun>> {
+    /// Begins a second factor for the ward called `place`, by the password: who finds a page open must not lock its owner
+    /// out. `None` when there is one already.
+    pub async fn begin_factor(
+        &self,
+        session: &Session,
+        password: Secret,
+        place: &str,
+    ) -> Result<std::result::Result<Option<Begun>, LinkRefusal>> {
+        if let Err(refusal) = self.check_password(session, password).await? {
+            return Ok(Err(refusal));
+        }
         let secret = totp::new_secret()?;
         let (user, now_ms) = (session.user.id.clone(), self.clock.now().wall_ms);
         if !self.store.begin_factor(user, secret.clone(), now_ms).await? {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         let uri = totp::uri(&secret, place, &session.user.name);
-        Ok(Some(Begun { secret, uri }))
+        Ok(Ok(Some(Begun { secret, uri })))
     }
 
     /// Confirms what was begun by a code; from then on one is asked for. All other sessions end.
@@ -66,7 +74,7 @@ impl<S: AccountStore> Accounts<S> {
         session: &Session,
         code: Secret,
     ) -> Result<std::result::Result<(), LinkRefusal>> {
-        let keys = vec![("name", self.unnamed(&fold(&session.user.name)))];
+        let keys = vec![of_user(&session.user)];
         if let Some(retry_ms) = self.attempt(keys.clone()).await? {
             return Ok(Err(LinkRefusal::Locked { retry_ms }));
         }
@@ -91,16 +99,9 @@ impl<S: AccountStore> Accounts<S> {
         session: &Session,
         password: Secret,
     ) -> Result<std::result::Result<(), LinkRefusal>> {
-        let folded = fold(&session.user.name);
-        let keys = vec![("name", self.unnamed(&folded))];
-        if let Some(retry_ms) = self.attempt(keys.clone()).await? {
-            return Ok(Err(LinkRefusal::Locked { retry_ms }));
+        if let Err(refusal) = self.check_password(session, password).await? {
+            return Ok(Err(refusal));
         }
-        let stored = self.store.credentials(folded).await?.and_then(|c| c.password);
-        if !self.passwords.verify(password, stored).await? {
-            return Ok(Err(LinkRefusal::Unknown));
-        }
-        self.store.succeeded(keys).await?;
         let entry = self.entry(session, "totp.off", "own second factor");
         self.store.drop_factor(session.user.id.clone(), entry).await?;
         Ok(Ok(()))

@@ -91,23 +91,27 @@ impl<S: AccountStore> Accounts<S> {
         Ok(Self { store, passwords, clock, salt })
     }
 
-    /// Whether nobody has an account yet.
-    pub async fn is_empty(&self) -> Result<bool> {
-        Ok(!self.store.has_accounts().await?)
+    /// Whether nobody has ever got in.
+    pub async fn is_new(&self) -> Result<bool> {
+        Ok(!self.store.is_begun().await?)
     }
 
     /// Logs somebody in. A name that nobody has takes as long as a wrong password.
     pub async fn login(&self, request: LoginRequest) -> Result<std::result::Result<LoggedIn, LoginRefusal>> {
         let folded = fold(&request.name);
-        // What is typed as a name may be a password: it is not kept.
-        let keys = vec![("name", self.unnamed(&folded)), ("address", network(request.address))];
+        let found = match request.name.chars().nth(MAX_NAME) {
+            Some(_) => None,
+            None => self.store.credentials(folded.clone()).await?,
+        };
+        let name = match &found {
+            Some(credentials) => of_user(&credentials.user),
+            // What is typed as a name may be a password: it is not kept.
+            None => ("name", self.unnamed(&folded)),
+        };
+        let keys = vec![name, ("address", network(request.address))];
         if let Some(retry_ms) = self.attempt(keys.clone()).await? {
             return Ok(Err(LoginRefusal::Locked { retry_ms }));
         }
-        let found = match request.name.chars().nth(MAX_NAME) {
-            Some(_) => None,
-            None => self.store.credentials(folded).await?,
-        };
         let stored = found.as_ref().and_then(|c| c.password.clone());
         let right = self.passwords.verify(request.password, stored).await?;
         let Some(Credentials { user, .. }) = found.filter(|c| right && !c.user.disabled) else {
@@ -127,8 +131,8 @@ impl<S: AccountStore> Accounts<S> {
         Ok(Ok(self.open(user, request.address, request.user_agent).await?))
     }
 
-    /// A name as attempts are counted under it: nobody can read it back from the database.
-    pub(super) fn unnamed(&self, folded: &str) -> String {
+    /// A name that nobody has, as attempts are counted under it: nobody can read it back from the database.
+    fn unnamed(&self, folded: &str) -> String {
         digest(&format!("{}{folded}", self.salt))
     }
 
@@ -205,7 +209,7 @@ impl<S: AccountStore> Accounts<S> {
             }
         };
         if let Some(factor) = self.store.factor(user.id.clone()).await? {
-            let own = vec![("name", self.unnamed(&fold(&user.name)))];
+            let own = vec![of_user(&user)];
             if let Some(retry_ms) = self.attempt(own.clone()).await? {
                 return Ok(Err(LinkRefusal::Locked { retry_ms }));
             }
@@ -221,7 +225,14 @@ impl<S: AccountStore> Accounts<S> {
             None => None,
         };
         // Of two at the same time one is first.
-        if !self.store.use_link(token_sha256, now_ms, hash).await? {
+        let entry = AccessEntry {
+            at_ms: now_ms,
+            user: Some(user.id.clone()),
+            action: "password.change".into(),
+            object: format!("user/{} by a link, from {address}", user.name),
+            ..AccessEntry::default()
+        };
+        if !self.store.use_link(token_sha256, now_ms, hash, entry).await? {
             return Ok(Err(LinkRefusal::Unknown));
         }
         Ok(Ok(self.open(user, address, user_agent).await?))
@@ -234,21 +245,33 @@ impl<S: AccountStore> Accounts<S> {
         old: Secret,
         new: Secret,
     ) -> Result<std::result::Result<(), LinkRefusal>> {
-        let keys = vec![("name", self.unnamed(&fold(&session.user.name)))];
-        if let Some(retry_ms) = self.attempt(keys.clone()).await? {
-            return Ok(Err(LinkRefusal::Locked { retry_ms }));
+        if let Err(refusal) = self.check_password(session, old).await? {
+            return Ok(Err(refusal));
         }
-        let stored = self.store.credentials(fold(&session.user.name)).await?.and_then(|c| c.password);
-        if !self.passwords.verify(old, stored).await? {
-            return Ok(Err(LinkRefusal::Unknown));
-        }
-        self.store.succeeded(keys).await?;
         if let Some(why) = weakness(&new, &session.user.name) {
             return Ok(Err(LinkRefusal::Weak(why)));
         }
         let hash = self.passwords.hash(new).await?;
         let entry = self.entry(session, "password.change", &format!("user/{}", session.user.name));
         self.store.set_password(session.user.id.clone(), hash, session.id.clone(), entry).await?;
+        Ok(Ok(()))
+    }
+
+    /// Whether `password` is that of whoever is logged in; counted like a login.
+    pub(super) async fn check_password(
+        &self,
+        session: &Session,
+        password: Secret,
+    ) -> Result<std::result::Result<(), LinkRefusal>> {
+        let keys = vec![of_user(&session.user)];
+        if let Some(retry_ms) = self.attempt(keys.clone()).await? {
+            return Ok(Err(LinkRefusal::Locked { retry_ms }));
+        }
+        let stored = self.store.credentials(fold(&session.user.name)).await?.and_then(|c| c.password);
+        if !self.passwords.verify(password, stored).await? {
+            return Ok(Err(LinkRefusal::Unknown));
+        }
+        self.store.succeeded(keys).await?;
         Ok(Ok(()))
     }
 
@@ -328,6 +351,12 @@ impl<S: AccountStore> Accounts<S> {
             ..AccessEntry::default()
         }
     }
+}
+
+/// Under which attempts at an account count. Unlike names that nobody has, however many are tried, these are never forgotten
+/// for want of room.
+pub(super) fn of_user(user: &User) -> AttemptKey {
+    ("user", user.id.clone())
 }
 
 /// Checks a name; two must not look alike by what cannot be seen.

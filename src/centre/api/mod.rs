@@ -9,9 +9,10 @@ mod enrol;
 mod guard;
 pub mod v1;
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use tokio::sync::broadcast;
+use tokio::time::interval;
 
 use super::Notice;
 use super::incoming::Incoming;
@@ -46,6 +48,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Headers of one request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
+/// How often it is looked whether a certificate was renewed.
+const RENEWED: Duration = Duration::from_secs(10);
 /// How long open requests may take when the centre stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a refused client is asked to wait.
@@ -110,7 +114,9 @@ async fn serve_router(
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let tls = files.map(|files| tls(files, key)).transpose()?;
+    let tls = files.map(|files| tls(files, key).map(RustlsConfig::from_config)).transpose()?;
+    let renewing = renewed(tls.clone(), files, key);
+    tokio::pin!(renewing);
     let handle = Handle::new();
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let failed = |e| Error::new(ErrorKind::Io, format!("the door of {key} failed")).source(e);
@@ -125,6 +131,7 @@ async fn serve_router(
             tokio::pin!(serving);
             tokio::select! {
                 served = &mut serving => return served.map_err(failed),
+                never = &mut renewing => match never {},
                 () = shutdown => handle.graceful_shutdown(Some(FAREWELL)),
             }
             serving.await.map_err(failed)
@@ -149,7 +156,35 @@ fn router<S: LinkStore + CameraInfoStore>(door: Door<S>) -> Router {
         .with_state(shared)
 }
 
-fn tls(files: &TlsFiles, key: &str) -> Result<RustlsConfig> {
+/// Takes a renewed certificate over while connections go on. One that cannot be used leaves the old one in force.
+async fn renewed(in_force: Option<RustlsConfig>, files: Option<&TlsFiles>, key: &str) -> Infallible {
+    let (Some(in_force), Some(files)) = (in_force, files) else { return std::future::pending().await };
+    let mut look = interval(RENEWED);
+    let mut known = written(files);
+    loop {
+        look.tick().await;
+        let now = written(files);
+        if now == known {
+            continue;
+        }
+        match tls(files, key) {
+            Ok(newer) => {
+                in_force.reload_from_config(newer);
+                tracing::info!(cert = %files.cert.display(), "the renewed certificate is in force");
+                known = now;
+            }
+            // Key and certificate are seldom written at one moment: it is tried again.
+            Err(e) => tracing::warn!("the renewed certificate is not in force yet: {e}"),
+        }
+    }
+}
+
+/// When the files were written.
+fn written(files: &TlsFiles) -> [Option<SystemTime>; 2] {
+    [&files.cert, &files.key].map(|path| std::fs::metadata(path).and_then(|m| m.modified()).ok())
+}
+
+fn tls(files: &TlsFiles, key: &str) -> Result<Arc<rustls::ServerConfig>> {
     let bad = |path: &std::path::Path, e: rustls::pki_types::pem::Error| {
         Error::new(ErrorKind::Config, "cannot read the PEM file").at(path.display()).source(e)
     };
@@ -169,7 +204,7 @@ fn tls(files: &TlsFiles, key: &str) -> Result<RustlsConfig> {
                 .source(e)
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(RustlsConfig::from_config(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 impl<S: LinkStore> Shared<S> {

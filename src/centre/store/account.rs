@@ -15,7 +15,7 @@ use crate::store::sqlite::{durable, fault};
 
 const READ: &str = "cannot read the accounts";
 pub(super) const CHANGE: &str = "cannot change the accounts";
-/// Addresses and names whose failures are remembered; beyond it the oldest is forgotten.
+/// Addresses, and names that nobody has, whose failures are remembered; beyond it the oldest is forgotten.
 const FAILURES: i64 = 1024;
 /// Open sessions of one user; a further one ends the oldest.
 const SESSIONS: i64 = 20;
@@ -41,7 +41,7 @@ pub struct NewSession {
     pub user_agent: String,
 }
 
-/// Under which attempts count: a kind, `name` or `address`, and which one.
+/// Under which attempts count: a kind, `user`, `name` or `address`, and which one.
 pub type AttemptKey = (&'static str, String);
 
 /// What the centre remembers of who works there.
@@ -49,8 +49,8 @@ pub trait AccountStore: SessionStore {
     /// All accounts, by name.
     fn accounts(&self) -> impl Future<Output = Result<Vec<Account>>> + Send;
 
-    /// Whether there is any account; anybody may ask, so it costs nothing.
-    fn has_accounts(&self) -> impl Future<Output = Result<bool>> + Send;
+    /// Whether anybody has ever got in; anybody may ask, so it costs nothing.
+    fn is_begun(&self) -> impl Future<Output = Result<bool>> + Send;
 
     /// The account with this name, folded.
     fn credentials(&self, folded: String) -> impl Future<Output = Result<Option<Credentials>>> + Send;
@@ -66,12 +66,15 @@ pub trait AccountStore: SessionStore {
         entry: AccessEntry,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Changes an account; all its sessions end. `entry` is told what was changed.
+    /// Changes an account; its sessions end unless only its display name is another, and its links are void when it is
+    /// disabled. `entry` is told whose it is and what was changed.
     ///
     /// Errors: `NotFound`; `Invalid` when nobody would be left who may make accounts.
     fn edit_user(&self, id: String, change: Change, entry: AccessEntry) -> impl Future<Output = Result<User>> + Send;
 
-    /// Sets a password; every session but `keep` ends.
+    /// Sets a password; every session but `keep` ends, and links are void.
+    ///
+    /// Errors: `NotFound`.
     fn set_password(
         &self,
         user: String,
@@ -96,7 +99,8 @@ pub trait AccountStore: SessionStore {
     /// Ends a session.
     fn end_session(&self, id: String, entry: AccessEntry) -> impl Future<Output = Result<()>> + Send;
 
-    /// A one-time link, by the hash of its token; it takes the place of an earlier one of its kind.
+    /// A one-time link, by the hash of its token; it takes the place of an earlier one of its kind. `entry` is told whose it
+    /// is.
     ///
     /// Errors: `NotFound`.
     fn offer_link(
@@ -115,17 +119,18 @@ pub trait AccountStore: SessionStore {
         now_ms: i64,
     ) -> impl Future<Output = Result<Option<(LinkKind, User)>>> + Send;
 
-    /// Uses a link up and sets the password, where there is one; every session ends then. False: there is no such link
-    /// any more.
+    /// Uses a link up and sets the password, where there is one: then every session ends, other links are void, and `entry`
+    /// is written. False: there is no such link any more, or its account is disabled.
     fn use_link(
         &self,
         token_sha256: String,
         now_ms: i64,
         hash: Option<String>,
+        entry: AccessEntry,
     ) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Counts one more attempt under each key, or none of them: then it gives how many milliseconds to wait. Many at once
-    /// are counted one after the other.
+    /// Counts one more attempt under each key, or none of them: then it gives how many milliseconds to wait, the longest of
+    /// all. Many at once are counted one after the other.
     fn attempt(&self, keys: Vec<AttemptKey>, now_ms: i64) -> impl Future<Output = Result<Option<u64>>> + Send;
 
     /// An attempt succeeded: nothing counts under these keys any more.
@@ -137,8 +142,8 @@ impl AccountStore for SqliteStore {
         self.handle.call(|db| accounts(&db.connection)).await
     }
 
-    async fn has_accounts(&self) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM user)";
+    async fn is_begun(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM user WHERE password IS NOT NULL OR last_login_ms IS NOT NULL)";
         let found = self.handle.call(move |db| one(&db.connection, sql, [], |r| column(r, 0))).await?;
         Ok(found.unwrap_or(false))
     }
@@ -183,6 +188,7 @@ impl AccountStore for SqliteStore {
         self.handle
             .call(move |db| {
                 durable(&mut db.connection, CHANGE, |tx| {
+                    user_of(tx, &user)?;
                     run(tx, "UPDATE user SET password = ?2 WHERE id = ?1", params![user, hash])?;
                     run(tx, "DELETE FROM session WHERE user = ?1 AND id <> ?2", params![user, keep])?;
                     run(tx, "DELETE FROM login_link WHERE user = ?1", [&user])?;
@@ -204,8 +210,8 @@ impl AccountStore for SqliteStore {
                     run(tx, "DELETE FROM session WHERE expires_ms <= ?1", [now_ms])?;
                     run(
                         tx,
-                        "DELETE FROM session WHERE token_sha256 IN (SELECT token_sha256 FROM session WHERE user = ?1
-                         ORDER BY created_ms DESC LIMIT -1 OFFSET ?2)",
+                        "DELETE FROM session WHERE user = ?1 AND token_sha256 NOT IN (SELECT token_sha256 FROM session
+                         WHERE user = ?1 ORDER BY created_ms DESC LIMIT ?2)",
                         params![user, SESSIONS - 1],
                     )?;
                     run(
@@ -240,8 +246,11 @@ impl AccountStore for SqliteStore {
         self.handle
             .call(move |db| {
                 durable(&mut db.connection, CHANGE, |tx| {
-                    run(tx, "DELETE FROM session WHERE id = ?1", [&id])?;
-                    access::insert(tx, &entry)
+                    match run(tx, "DELETE FROM session WHERE id = ?1", [&id])? {
+                        // Of two who end it at once one is first.
+                        0 => Ok(()),
+                        _ => access::insert(tx, &entry),
+                    }
                 })
             })
             .await
@@ -288,17 +297,26 @@ impl AccountStore for SqliteStore {
             .await
     }
 
-    async fn use_link(&self, token_sha256: String, now_ms: i64, hash: Option<String>) -> Result<bool> {
+    async fn use_link(
+        &self,
+        token_sha256: String,
+        now_ms: i64,
+        hash: Option<String>,
+        entry: AccessEntry,
+    ) -> Result<bool> {
         self.handle
             .call(move |db| {
                 durable(&mut db.connection, CHANGE, |tx| {
-                    let used = "DELETE FROM login_link WHERE token_sha256 = ?1 AND expires_ms > ?2 RETURNING user";
+                    let used = "DELETE FROM login_link WHERE token_sha256 = ?1 AND expires_ms > ?2
+                                  AND user IN (SELECT id FROM user WHERE NOT disabled) RETURNING user";
                     let Some(user) = one(tx, used, params![token_sha256, now_ms], |r| column::<String>(r, 0))? else {
                         return Ok(false);
                     };
                     if let Some(hash) = &hash {
                         run(tx, "UPDATE user SET password = ?2 WHERE id = ?1", params![user, hash])?;
                         run(tx, "DELETE FROM session WHERE user = ?1", [&user])?;
+                        run(tx, "DELETE FROM login_link WHERE user = ?1", [&user])?;
+                        access::insert(tx, &entry)?;
                     }
                     Ok(true)
                 })
@@ -337,29 +355,35 @@ fn find_session(db: &Connection, token_sha256: &str, now_ms: i64, idle_ms: i64) 
 }
 
 fn count_attempt(tx: &Transaction<'_>, keys: &[AttemptKey], now_ms: i64) -> Result<Option<u64>> {
-    let mut next = Vec::new();
+    let (mut next, mut wait) = (Vec::new(), None);
     for (kind, key) in keys {
         let sql = "SELECT count, last_ms FROM login_failure WHERE kind = ?1 AND key = ?2";
         let found =
             one(tx, sql, params![kind, key], |r| Ok(Attempts { count: column(r, 0)?, last_ms: column(r, 1)? }))?;
         match backoff::step(found.unwrap_or_default(), now_ms) {
             Step::Go(after) => next.push((kind, key, after)),
-            Step::Wait { retry_ms } => return Ok(Some(retry_ms.unsigned_abs())),
+            Step::Wait { retry_ms } => wait = wait.max(Some(retry_ms.unsigned_abs())),
         }
     }
+    if wait.is_some() {
+        return Ok(wait);
+    }
     for (kind, key, after) in next {
+        let own = *kind == "user";
         run(
             tx,
             "INSERT INTO login_failure (kind, key, count, last_ms) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (kind, key) DO UPDATE SET count = ?3, last_ms = ?4",
             params![kind, key, after.count, after.last_ms],
         )?;
-        run(
-            tx,
-            "DELETE FROM login_failure WHERE kind = ?1 AND key IN (SELECT key FROM login_failure
-             WHERE kind = ?1 ORDER BY last_ms DESC, key LIMIT -1 OFFSET ?2)",
-            params![kind, FAILURES],
-        )?;
+        if !own {
+            run(
+                tx,
+                "DELETE FROM login_failure WHERE kind = ?1 AND key <> ?3 AND key NOT IN (SELECT key FROM login_failure
+                 WHERE kind = ?1 AND key <> ?3 ORDER BY last_ms DESC, key LIMIT ?2)",
+                params![kind, FAILURES - 1, key],
+            )?;
+        }
     }
     Ok(None)
 }

@@ -42,7 +42,7 @@ impl StoredEmergency {
         if self.reason.trim().is_empty() || self.reason.chars().count() > MAX_REASON {
             return invalid("an emergency needs a reason of at most 400 characters");
         }
-        if !(1..=MAX_EMERGENCY_MS).contains(&(self.until_ms - self.created_ms)) {
+        if !(1..=MAX_EMERGENCY_MS).contains(&self.until_ms.saturating_sub(self.created_ms)) {
             return invalid("an emergency ends within twelve hours");
         }
         if self.cameras.as_ref().is_some_and(|c| c.is_empty() || c.len() > 1000) {

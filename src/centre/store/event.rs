@@ -85,13 +85,13 @@ fn apply_newest(
     };
     tx.prepare_cached(
         "INSERT INTO event (node, id, camera, revision, phase, severity, kind, rule, label, started_ms, updated_ms,
-           ended_ms, snapshot, first_committed_ms, committed_ms, facet, waiting_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16)
+           ended_ms, snapshot, first_committed_ms, committed_ms, facet, waiting_ms, box)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?16, ?17)
          ON CONFLICT (node, id) DO UPDATE SET camera = excluded.camera, revision = excluded.revision,
            phase = excluded.phase, severity = excluded.severity, kind = excluded.kind, rule = excluded.rule,
            label = excluded.label, started_ms = excluded.started_ms, updated_ms = excluded.updated_ms,
            ended_ms = excluded.ended_ms, snapshot = excluded.snapshot, committed_ms = excluded.committed_ms,
-           facet = excluded.facet, waiting_ms = excluded.waiting_ms",
+           facet = excluded.facet, waiting_ms = excluded.waiting_ms, box = excluded.box",
     )?
     .execute(params![
         node,
@@ -110,6 +110,7 @@ fn apply_newest(
         now_ms,
         facet,
         waiting_ms,
+        event.bbox.and_then(|b| serde_json::to_string(&b).ok()),
     ])?;
     // Even when the facet is the same: the start may have moved.
     if let Some(known) = known {

@@ -14,7 +14,8 @@ const READ: &str = "cannot read the centre's database";
 pub(super) fn offer_code(connection: &mut Connection, node: &str, code_sha256: &str, expires_ms: i64) -> Result<()> {
     durable(connection, ENROL, |tx| {
         tx.execute(
-            "INSERT OR REPLACE INTO enrol_code (node, code_sha256, expires_ms) VALUES (?1, ?2, ?3)",
+            "INSERT INTO enrol_code (node, code_sha256, expires_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (node) DO UPDATE SET code_sha256 = excluded.code_sha256, expires_ms = excluded.expires_ms",
             params![node, code_sha256, expires_ms],
         )
         .map(drop)
@@ -51,7 +52,8 @@ pub(super) fn enrol_here(connection: &mut Connection, node: &str, secret_sha256:
 
 fn set_secret(tx: &Connection, node: &str, secret_sha256: &str, now_ms: i64) -> Result<()> {
     tx.execute(
-        "INSERT OR REPLACE INTO enrolment (node, secret_sha256, enrolled_ms) VALUES (?1, ?2, ?3)",
+        "INSERT INTO enrolment (node, secret_sha256, enrolled_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT (node) DO UPDATE SET secret_sha256 = excluded.secret_sha256, enrolled_ms = excluded.enrolled_ms",
         params![node, secret_sha256, now_ms],
     )
     .map(drop)
@@ -78,8 +80,8 @@ pub(super) fn has_clip(connection: &Connection, node: &str, sha256: &str) -> Res
 pub(super) fn add_clip(connection: &mut Connection, node: &str, note: &ClipNote, now_ms: i64) -> Result<bool> {
     durable(connection, CLIP, |tx| {
         tx.execute(
-            "INSERT OR IGNORE INTO clip (node, camera, sha256, bytes, event, command, from_ms, to_ms, masked, complete,
-               stored_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO clip (node, camera, sha256, bytes, event, command, from_ms, to_ms, masked, complete,
+               stored_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
             params![
                 node,
                 note.camera.as_str(),

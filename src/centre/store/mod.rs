@@ -267,6 +267,15 @@ pub trait CommandStore: Clone + Send + Sync + 'static {
     /// How a command stands.
     fn asked(&self, id: String) -> impl Future<Output = Result<Option<Asked>>> + Send;
 
+    /// Commands for clips of a camera issued at or after `since_ms` whose whole clip is here, newest first; none from before
+    /// the camera was described anew, which may have been with other masks.
+    fn delivered(
+        &self,
+        node: String,
+        camera: CameraId,
+        since_ms: i64,
+    ) -> impl Future<Output = Result<Vec<Asked>>> + Send;
+
     /// The last commands, newest first.
     fn all_asked(&self, limit: usize) -> impl Future<Output = Result<Vec<Asked>>> + Send;
 }

@@ -1,7 +1,7 @@
 //! What the command centre's page asks of the stored events: the questions, their answers, and the trait that a store
 //! answers by. Pure: it knows no database.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
 
@@ -49,8 +49,12 @@ pub struct EventQuery {
     pub phases: Vec<Phase>,
     /// Of the triage.
     pub states: Vec<TriageState>,
-    /// Each word of it must be in the node's, camera's or rule's name, the kind or the label; see [`fold`].
+    /// Each word of it must be in the node's, camera's or rule's name, the kind or the label, or in `names`; see [`fold`].
     pub text: String,
+    /// What people call cameras and their alleys, by node and camera.
+    pub names: HashMap<(String, String), String>,
+    /// Leaves out events of nodes themselves.
+    pub cameras_only: bool,
     /// Events on the page, 1 to [`MAX_PAGE`].
     pub limit: usize,
     /// [`Page::next`] of the page before.
@@ -70,6 +74,8 @@ impl Default for EventQuery {
             phases: Vec::new(),
             states: Vec::new(),
             text: String::new(),
+            names: HashMap::new(),
+            cameras_only: false,
             limit: 50,
             after: None,
         }
@@ -85,7 +91,7 @@ pub struct Page<T> {
 }
 
 /// An event in a list, by its newest revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EventSummary {
     pub node: String,
     pub id: String,
@@ -112,7 +118,12 @@ pub struct EventSummary {
     pub triage: Triage,
     /// Its camera, or its rule there, calls nobody now.
     pub snoozed: bool,
+    /// Of the object in its picture: left, top, right, bottom as fractions.
+    pub bbox: Option<[f32; 4]>,
 }
+
+/// Other events of an incident that are told of.
+pub const MAX_MEMBERS: usize = 50;
 
 /// One event with all that is known of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +139,8 @@ pub struct EventDetail {
     pub history: Vec<Revision>,
     /// The newest [`MAX_HISTORY`] lines of its triage, in the order they came.
     pub triage_history: Vec<HistoryRow>,
+    /// The others of its incident, as they began; [`MAX_MEMBERS`] at most.
+    pub members: Vec<EventSummary>,
 }
 
 /// A picture of an event.
@@ -154,7 +167,7 @@ pub struct Revision {
 pub struct Counts {
     pub alerts: u64,
     pub notices: u64,
-    /// Alerts that nobody has.
+    /// Alerts that nobody has and that are not snoozed now.
     pub new_alerts: u64,
     /// Of alerts and notices.
     pub owned: u64,
@@ -187,7 +200,7 @@ impl ReportQuery {
 }
 
 /// What happened in a shift, and what was done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Of all cameras together.
     pub total: CameraTally,
@@ -337,6 +350,8 @@ pub(super) struct Wanted {
     phases: Vec<Phase>,
     states: Vec<TriageState>,
     words: Vec<String>,
+    names: HashMap<(String, String), String>,
+    cameras_only: bool,
 }
 
 impl Wanted {
@@ -385,6 +400,8 @@ impl Wanted {
             phases: query.phases,
             states: query.states,
             words: fold(&query.text).split_whitespace().map(str::to_owned).collect(),
+            names: query.names.into_iter().map(|(camera, name)| (camera, fold(&name))).collect(),
+            cameras_only: query.cameras_only,
         })
     }
 
@@ -396,6 +413,7 @@ impl Wanted {
     /// Whether it asks for nothing but a time.
     pub(super) fn is_plain(&self) -> bool {
         self.cameras.is_none()
+            && !self.cameras_only
             && self.rules.is_empty()
             && self.kinds.is_empty()
             && self.severities.is_empty()
@@ -417,6 +435,7 @@ impl Wanted {
             && one(&self.kinds, &facet.kind)
             && one(&self.labels, &facet.label)
             && Self::reaches(self.cameras.as_ref(), &facet.node, &facet.camera)
+            && !(self.cameras_only && facet.camera.is_empty())
             && self.has_words(facet)
     }
 
@@ -427,6 +446,7 @@ impl Wanted {
         // A line break is white space and so in no word: none reaches from one name into the next.
         let Facet { node, camera, rule, kind, label, .. } = facet;
         let names = fold(&[node.as_str(), camera, rule, kind, label].join("\n"));
-        self.words.iter().all(|word| names.contains(word.as_str()))
+        let called = self.names.get(&(node.clone(), camera.clone())).map_or("", String::as_str);
+        self.words.iter().all(|word| names.contains(word.as_str()) || called.contains(word.as_str()))
     }
 }

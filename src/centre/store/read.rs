@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::files::Files;
 use super::query::{
     Counts, Cursor, EventDetail, EventQuery, EventSnapshot, EventStore, EventSummary, Facet, MAX_COUNT, MAX_EXPORT,
-    MAX_HISTORY, Page, Report, ReportQuery, Revision, Wanted,
+    MAX_HISTORY, MAX_MEMBERS, Page, Report, ReportQuery, Revision, Wanted,
 };
 use super::sqlite::{CAMERAS, NODES, SCHEMA, column, parse, present, stored_camera, stored_node};
 use super::{StoredCamera, StoredNode, link, report, triage};
@@ -193,8 +193,8 @@ impl EventStore for SqliteEvents {
     }
 
     async fn counts(&self, query: EventQuery) -> Result<Counts> {
-        let wanted = Wanted::new(query)?;
-        self.ask(move |db, _| counts(db, &wanted)).await
+        let (wanted, now_ms) = (Wanted::new(query)?, self.clock.now().wall_ms);
+        self.ask(move |db, _| counts(db, &wanted, now_ms)).await
     }
 
     async fn event(&self, node: String, id: String) -> Result<Option<EventDetail>> {
@@ -270,7 +270,7 @@ const SUMMARY: &str = "SELECT event.node, event.id, camera, revision, phase, sev
     EXISTS (SELECT 1 FROM clip c WHERE c.node = event.node AND c.event = event.id), first_committed_ms, committed_ms,
     EXISTS (SELECT 1 FROM snooze z WHERE z.node = event.node AND z.camera = event.camera AND z.ended_ms IS NULL
       AND z.until_ms > ?3 AND (z.rule IS NULL OR z.rule = event.rule)),
-    t.state, t.verdict, t.owner, t.version, t.updated_ms, t.escalated_ms, t.incident
+    t.state, t.verdict, t.owner, t.version, t.updated_ms, t.escalated_ms, t.incident, event.box
   FROM event LEFT JOIN triage t ON t.node = event.node AND t.event = event.id
   WHERE event.node = ?1 AND event.id = ?2";
 
@@ -370,7 +370,8 @@ fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
     Ok(found)
 }
 
-fn counts(db: &Connection, wanted: &Wanted) -> Result<Counts> {
+fn counts(db: &Connection, wanted: &Wanted, now_ms: i64) -> Result<Counts> {
+    let snoozes = super::triage::snoozes(db, now_ms)?;
     let facets = facets(db, wanted)?;
     let (seen, all) = walk(db, wanted, &facets, 0)?;
     let mut in_span: HashMap<i64, u64> = HashMap::new();
@@ -379,8 +380,9 @@ fn counts(db: &Connection, wanted: &Wanted) -> Result<Counts> {
     for facet in facets {
         let Counts { alerts, notices, new_alerts, owned, dispatched } = &mut counts;
         let of_severity = if facet.severity == Severity::Alert { alerts } else { notices };
+        let snoozed = || snoozes.iter().any(|s| s.covers(&facet.node, &facet.camera, &facet.rule));
         let of_state = match (facet.state, facet.severity) {
-            (TriageState::New, Severity::Alert) => Some(new_alerts),
+            (TriageState::New, Severity::Alert) if !snoozed() => Some(new_alerts),
             (TriageState::Owned, _) => Some(owned),
             (TriageState::Dispatched, _) => Some(dispatched),
             (TriageState::New | TriageState::Resolved, _) => None,
@@ -429,6 +431,8 @@ fn read_summary(r: &Row<'_>) -> Result<EventSummary> {
         committed_ms: column(r, 16)?,
         snoozed: column(r, 17)?,
         triage: triage::read(r, 18)?,
+        // One that cannot be read is none: a list does without.
+        bbox: column::<Option<String>>(r, 25)?.and_then(|b| serde_json::from_str(&b).ok()),
     })
 }
 
@@ -466,7 +470,21 @@ fn detail(db: &Connection, files: &Files, node: &str, id: &str, now_ms: i64) -> 
     history.reverse();
     let (event, clips) = (parse(&json)?, link::clips(db, node, id)?);
     let triage_history = triage::history(db, node, id, MAX_HISTORY)?;
-    Ok(Some(EventDetail { summary, event, snapshots, clips, history, triage_history }))
+    let members = match &summary.triage.incident {
+        Some(incident) => members(db, incident, (node, id), now_ms)?,
+        None => Vec::new(),
+    };
+    Ok(Some(EventDetail { summary, event, snapshots, clips, history, triage_history, members }))
+}
+
+/// The events of an incident, but for one.
+fn members(db: &Connection, incident: &str, (node, id): (&str, &str), now_ms: i64) -> Result<Vec<EventSummary>> {
+    let sql = "SELECT t.node, t.event FROM triage t JOIN event e ON e.node = t.node AND e.id = t.event
+               WHERE t.incident = ?1 AND NOT (t.node = ?2 AND t.event = ?3) ORDER BY e.started_ms, e.id LIMIT ?4";
+    let keys = list(db, sql, params![incident, node, id, MAX_MEMBERS as i64], |r| {
+        Ok((column::<String>(r, 0)?, column::<String>(r, 1)?))
+    })?;
+    keys.iter().filter_map(|(node, id)| summary(db, node, id, now_ms).transpose()).collect()
 }
 
 #[cfg(test)]

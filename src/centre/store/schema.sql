@@ -20,6 +20,7 @@ CREATE TABLE event (
   committed_ms INTEGER NOT NULL,
   facet INTEGER NOT NULL DEFAULT 0,     -- its row in `facet`
   waiting_ms INTEGER,                   -- an alert that nobody has or was called up for: since when it waits
+  box TEXT,                             -- of the object in its picture: [left, top, right, bottom] as JSON, fractions
   PRIMARY KEY (node, id)
 ) STRICT, WITHOUT ROWID;
 -- Lists go from the newest to the oldest along one of these; (started_ms, node, id) is a page's cursor.
@@ -255,6 +256,7 @@ CREATE TABLE triage (
   incident TEXT,                        -- events that belong together have the same
   PRIMARY KEY (node, event)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX triage_incident ON triage (incident) WHERE incident IS NOT NULL;
 
 -- Who did what. Rows stay.
 CREATE TABLE triage_history (

@@ -25,7 +25,7 @@ use crate::wire::status::{CameraStatus, PeerState, PeerStatus};
 pub const SCHEMA: Schema = Schema { fresh: include_str!("schema.sql"), upgrades: UPGRADES };
 
 /// Forward steps, oldest first: the first leads from version 1 to 2.
-const UPGRADES: &[&str] = &[include_str!("upgrades/2.sql")];
+const UPGRADES: &[&str] = &[include_str!("upgrades/2.sql"), include_str!("upgrades/3.sql")];
 
 pub(super) const COMMIT: &str = "cannot commit what came";
 const READ: &str = "cannot read the centre's database";
@@ -209,6 +209,18 @@ impl CommandStore for SqliteStore {
         Ok(self.handle.call(move |db| command::asked(&db.connection, "c.id = ?1", [&id])).await?.pop())
     }
 
+    async fn delivered(&self, node: String, camera: CameraId, since_ms: i64) -> Result<Vec<Asked>> {
+        let wanted = "c.kind = 'clip' AND c.node = ?1 AND c.issued_ms >= ?3
+           AND EXISTS (SELECT 1 FROM clip k WHERE k.command = c.id AND k.command <> '' AND k.node = ?1 AND k.camera = ?2
+             AND k.complete)
+           AND NOT EXISTS (SELECT 1 FROM camera_info i WHERE i.node = ?1 AND i.camera = ?2 AND i.updated_ms >= c.issued_ms)
+         ORDER BY c.issued_ms DESC, c.id DESC";
+        let call = move |db: &mut Database| {
+            command::asked(&db.connection, wanted, rusqlite::params![node, camera.as_str(), since_ms])
+        };
+        self.handle.call(call).await
+    }
+
     async fn all_asked(&self, limit: usize) -> Result<Vec<Asked>> {
         let wanted = "1 ORDER BY c.issued_ms DESC, c.id DESC LIMIT ?1";
         self.handle.call(move |db| command::asked(&db.connection, wanted, [limit as i64])).await
@@ -327,11 +339,12 @@ fn commit_snapshot(
     (sha256, bytes): (&str, usize),
     now_ms: i64,
 ) -> rusqlite::Result<bool> {
-    tx.prepare_cached("INSERT OR IGNORE INTO snapshot (sha256, bytes, committed_ms) VALUES (?1, ?2, ?3)")?
+    tx.prepare_cached("INSERT INTO snapshot (sha256, bytes, committed_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
         .execute(params![sha256, bytes as i64, now_ms])?;
     let new = tx
         .prepare_cached(
-            "INSERT OR IGNORE INTO event_snapshot (node, event, sha256, camera, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO event_snapshot (node, event, sha256, camera, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO NOTHING",
         )?
         .execute(params![node, event, sha256, camera.as_str(), now_ms])?;
     Ok(new > 0)
@@ -346,8 +359,9 @@ fn commit_node(tx: &Transaction<'_>, node: &str, status: Option<&PeerStatus>, no
                 PeerState::Offline => "offline",
             };
             tx.execute(
-                "INSERT OR REPLACE INTO node (name, state, version, boot_id, since, committed_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO node (name, state, version, boot_id, since, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (name) DO UPDATE SET state = excluded.state, version = excluded.version,
+                   boot_id = excluded.boot_id, since = excluded.since, committed_ms = excluded.committed_ms",
                 params![node, state, s.version, s.boot_id, s.since, now_ms],
             )
         }
@@ -365,8 +379,9 @@ fn commit_camera(
 ) -> Result<Outcome> {
     let done = match status {
         Some(s) => tx.execute(
-            "INSERT OR REPLACE INTO camera (node, name, boot_id, state, json, committed_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO camera (node, name, boot_id, state, json, committed_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (node, name) DO UPDATE SET boot_id = excluded.boot_id, state = excluded.state,
+               json = excluded.json, committed_ms = excluded.committed_ms",
             params![node, camera.as_str(), s.boot_id, s.state, text(s)?, now_ms],
         ),
         None => tx.execute("DELETE FROM camera WHERE node = ?1 AND name = ?2", [node, camera.as_str()]),

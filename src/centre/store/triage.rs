@@ -251,7 +251,7 @@ fn begin_snooze(tx: &Transaction<'_>, snooze: &Snooze) -> Result<()> {
         .map_err(|e| fault(DOING, e))
 }
 
-fn snoozes(connection: &Connection, now_ms: i64) -> Result<Vec<Snooze>> {
+pub(super) fn snoozes(connection: &Connection, now_ms: i64) -> Result<Vec<Snooze>> {
     let sql = "SELECT id, node, camera, rule, until_ms, reason, by_user, created_ms FROM snooze
                WHERE ended_ms IS NULL AND until_ms > ?1 ORDER BY created_ms, id";
     let read = |r: &Row<'_>| {

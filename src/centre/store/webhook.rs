@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::read::list;
@@ -213,7 +213,9 @@ fn settle(tx: &Transaction<'_>, id: &str, fate: &Fate, now_ms: i64) -> Result<()
     match fate {
         Fate::Taken => tx.execute("DELETE FROM webhook_delivery WHERE id = ?1", [id]),
         Fate::Again { at_ms, why } => tx.execute(
-            "UPDATE webhook_delivery SET attempts = attempts + 1, next_ms = ?2, detail = ?3 WHERE id = ?1",
+            // One that was given up on its way stays so.
+            "UPDATE webhook_delivery SET attempts = attempts + 1, next_ms = ?2, detail = ?3
+             WHERE id = ?1 AND given_up_ms IS NULL",
             params![id, at_ms, why],
         ),
         Fate::GivenUp { why } => tx.execute(
@@ -238,18 +240,19 @@ fn clean_up(connection: &mut Connection, known: &[String], now_ms: i64) -> Resul
     }
     let mut overdue = Vec::with_capacity(known.len());
     for name in known {
-        let many = "SELECT created_ms FROM webhook_delivery WHERE webhook = ?1 AND next_ms IS NOT NULL
+        let many = "SELECT created_ms, id FROM webhook_delivery WHERE webhook = ?1 AND next_ms IS NOT NULL
                     ORDER BY created_ms DESC, id DESC LIMIT 1 OFFSET ?2";
-        let last: Option<i64> =
-            connection.query_row(many, params![name, MOST], |r| r.get(0)).optional().map_err(failed)?;
-        let Some(last_ms) = last else {
+        let read = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?));
+        let last: Option<(i64, String)> =
+            connection.query_row(many, params![name, MOST], read).optional().map_err(failed)?;
+        let Some((last_ms, last_id)) = last else {
             overdue.push(0);
             continue;
         };
         let sql = "UPDATE webhook_delivery SET next_ms = NULL, given_up_ms = ?3, detail = 'too many wait'
-                   WHERE webhook = ?1 AND next_ms IS NOT NULL AND created_ms <= ?2";
-        let given_up =
-            durable(connection, DOING, |tx| tx.execute(sql, params![name, last_ms, now_ms]).map_err(failed))?;
+                   WHERE webhook = ?1 AND next_ms IS NOT NULL AND (created_ms, id) <= (?2, ?4)";
+        let values = params![name, last_ms, now_ms, last_id];
+        let given_up = durable(connection, DOING, |tx| tx.execute(sql, values).map_err(failed))?;
         overdue.push(given_up as u64);
     }
     Ok(overdue)

@@ -1,4 +1,4 @@
-//! What a change shows more than before: a camera that is shared further, a mask that covers less.
+//! What a change shows more than before: a camera that is shared further, a mask that covers less, sound.
 //!
 //! The test of masks is exact where one new mask holds an old one, and errs towards asking otherwise: an old mask that only
 //! two new ones together cover counts as made smaller.
@@ -14,6 +14,8 @@ pub enum Widened {
     Sharing,
     /// Something that a mask covered is covered no more.
     Mask,
+    /// Sound is recorded, too.
+    Audio,
 }
 
 /// A camera of which more would be seen.
@@ -36,6 +38,7 @@ pub fn widened(old: &CamerasDocument, new: &CamerasDocument) -> Vec<Widening> {
         };
         tell(before().any(|o| camera.sharing > o.sharing), Widened::Sharing);
         tell(before().any(|o| o.masks.iter().any(|m| !is_covered(m, &camera.masks))), Widened::Mask);
+        tell(before().any(|o| camera.recording.audio && !o.recording.audio), Widened::Audio);
     }
     out
 }

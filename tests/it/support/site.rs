@@ -59,6 +59,23 @@ impl Site {
         path
     }
 
+    /// An authority, `ca.pem`, and its certificate for `localhost`: `cert.pem`, `key.pem`.
+    pub fn certificates(&self) {
+        let ca_key = rcgen::KeyPair::generate().expect("a key");
+        let mut ca = rcgen::CertificateParams::new(Vec::<String>::new()).expect("valid");
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca_certificate = ca.self_signed(&ca_key).expect("signed");
+        let issuer = rcgen::Issuer::new(ca, ca_key);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+            .expect("valid")
+            .signed_by(&key, &issuer)
+            .expect("signed");
+        self.write("ca.pem", &ca_certificate.pem());
+        self.write("cert.pem", &certificate.pem());
+        self.write("key.pem", &key.serialize_pem());
+    }
+
     /// The part of `wardwatch.toml` that every role has, for a model of this site.
     pub fn common(&self, model: &str) -> String {
         format!(

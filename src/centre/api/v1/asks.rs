@@ -1,7 +1,6 @@
 //! What people ask of a node: a clip of any range, to keep a range, to let go of it. The node holds to the owner's terms.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::tz::TimeZone;
@@ -10,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::caller::{About, Purpose, State, Visitor};
-use super::input::{Asked as Wanted, Body};
+use super::input::{Asked as Wanted, Body, Path};
 use super::media::film as send_film;
 use super::problem::{Answer, Code, Problem, invalid, refuse};
 use super::shape::ClipJson;
@@ -18,7 +17,7 @@ use crate::base::types::CameraId;
 use crate::centre::account::can::{Action, Denial, Object};
 use crate::centre::control::{self, Question, Reply};
 use crate::centre::store::hold::MAX_HOLDS;
-use crate::centre::store::query::{EventQuery, EventStore};
+use crate::centre::store::query::{EventQuery, EventStore, EventSummary, MAX_PAGE};
 use crate::centre::store::{Asked, CommandStore, HoldStore, LinkStore, StoredHold};
 use crate::wire::command::Ask;
 use crate::wire::event::rfc3339;
@@ -27,6 +26,8 @@ use crate::wire::event::rfc3339;
 const ABOUT_MS: i64 = 60_000;
 /// The longest event that a range is taken to be about.
 const LONG_EVENT_MS: i64 = 3_600_000;
+/// A delivered clip is given again for so long.
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// A range of a camera's recordings.
 #[derive(Deserialize, ToSchema)]
@@ -69,7 +70,7 @@ pub(super) struct CommandJson {
     issued_ms: i64,
 }
 
-/// Has a node cut a clip and deliver it.
+/// Has a node cut a clip and deliver it. One of the same range that came within a day is named again.
 #[utoipa::path(post, path = "/cameras/{node}/{camera}/clips", tag = "asks", request_body = Range,
     params(("node" = String, Path), ("camera" = String, Path)),
     responses((status = 202, body = Ordered), (status = 400, body = Problem), (status = 403, body = Problem),
@@ -251,12 +252,28 @@ impl Api {
         let mut entry = visitor.entry(self, action, About::of_camera(object, &node, Some(id.as_str())));
         (entry.reason, entry.case) = (Some(range.reason.clone()), range.case.clone());
         self.record(vec![entry]).await?;
+        if action == Action::ClipAsk
+            && let Some(command) = self.here_already(&node, &id, &range).await?
+        {
+            return Ok((StatusCode::ACCEPTED, Json(Ordered { command })));
+        }
         let time = |ms| rfc3339(ms, &TimeZone::UTC);
         let reason = match range.case {
             Some(case) => format!("{} ({case})", range.reason),
             None => range.reason,
         };
         self.order(&visitor, node, what(id, time(range.from_ms), time(range.to_ms)), reason).await
+    }
+
+    /// A clip of just this range that was delivered within a day: the camera's link is not burdened twice.
+    async fn here_already(&self, node: &str, camera: &CameraId, range: &Range) -> Answer<Option<String>> {
+        let since_ms = self.clock.now().wall_ms - DAY_MS;
+        let known = self.store.delivered(node.to_owned(), camera.clone(), since_ms).await?;
+        let same = |asked: &Asked| {
+            let span = asked.command.ask.range().ok().flatten();
+            span.is_some_and(|(_, from_ms, to_ms)| (from_ms, to_ms) == (range.from_ms, range.to_ms))
+        };
+        Ok(known.into_iter().find(same).map(|asked| asked.command.id))
     }
 
     async fn order(
@@ -309,17 +326,25 @@ impl Api {
         if to_ms < from_ms {
             return Err(invalid("the range ends before it begins"));
         }
-        let query = EventQuery {
-            from_ms: Some(from_ms - ABOUT_MS - LONG_EVENT_MS),
-            to_ms: Some(to_ms + ABOUT_MS),
+        let mut query = EventQuery {
+            from_ms: Some(from_ms.saturating_sub(ABOUT_MS + LONG_EVENT_MS)),
+            to_ms: Some(to_ms.saturating_add(ABOUT_MS)),
             cameras: Some(vec![(node.to_owned(), camera.to_owned())]),
+            limit: MAX_PAGE,
             ..EventQuery::default()
         };
-        let events = self.events.events(query).await?.items;
-        let within = events.iter().any(|e| {
-            let end_ms = e.ended_ms.unwrap_or(e.updated_ms);
-            from_ms >= e.started_ms - ABOUT_MS && to_ms <= end_ms + ABOUT_MS
-        });
-        Ok(if within { Ok(()) } else { Err(Denial::Role) })
+        // Many short events may lie before a long one.
+        loop {
+            let page = self.events.events(query.clone()).await?;
+            let about = |e: &EventSummary| {
+                let end_ms = e.ended_ms.unwrap_or(e.updated_ms);
+                from_ms >= e.started_ms.saturating_sub(ABOUT_MS) && to_ms <= end_ms.saturating_add(ABOUT_MS)
+            };
+            match page.next {
+                _ if page.items.iter().any(about) => return Ok(Ok(())),
+                None => return Ok(Err(Denial::Role)),
+                next => query.after = next,
+            }
+        }
     }
 }

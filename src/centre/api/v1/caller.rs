@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use serde::Deserialize;
+use url::Url;
 use utoipa::IntoParams;
 
 use super::problem::{Answer, Code, Refused, refuse};
@@ -23,6 +24,8 @@ use crate::centre::store::AccessEntry;
 pub(super) const COOKIE: &str = "wardwatch_session";
 /// Views remembered, so that one that was written down is not written down again for each piece of a film.
 const VIEWS: usize = 20_000;
+/// What goes on is written down again this often.
+const LATELY_MS: i64 = 600_000;
 /// The longest number of a case, or reason, in characters.
 const MAX_PURPOSE: usize = 500;
 
@@ -34,7 +37,7 @@ pub(super) struct Visitor {
 }
 
 /// Why something is looked at.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Purpose {
     /// Number of the case, where the role asks for one.
@@ -43,8 +46,16 @@ pub(super) struct Purpose {
     pub(super) reason: Option<String>,
 }
 
-/// What was looked at in which session: session, action, object.
-type View = (String, Action, String);
+/// What was looked at, in which session and for what: a row of the log that is not written twice.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct View {
+    session: String,
+    action: Action,
+    about: About,
+    purpose: Purpose,
+    /// The tenth minute, of what is written down again after a while.
+    period: Option<i64>,
+}
 
 /// What was written down lately; bounded.
 #[derive(Default)]
@@ -70,7 +81,7 @@ impl Views {
 }
 
 /// What a row of the log is about.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct About {
     pub(super) object: String,
     pub(super) node: Option<String>,
@@ -102,27 +113,39 @@ impl Visitor {
         api.record(vec![self.entry(api, action, about)]).await
     }
 
-    /// Writes down that something is looked at: once a session, action and object.
+    /// Writes down that something is looked at: once a session, action, object, case and reason.
     pub(super) async fn see(&self, api: &Api, action: Action, about: About) -> Answer<()> {
-        self.see_all(api, action, vec![(about.object.clone(), about)]).await
+        self.see_all(api, action, vec![about]).await
     }
 
-    /// As [`Self::see`] for several rows, each under a key of its own.
-    pub(super) async fn see_all(&self, api: &Api, action: Action, rows: Vec<(String, About)>) -> Answer<()> {
-        let view = |key: &str| (self.session.id.clone(), action, key.to_owned());
-        let new: Vec<_> = rows.into_iter().filter(|(key, _)| !api.views.has(&view(key))).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let entries = new.iter().map(|(_, about)| self.entry(api, action, about.clone())).collect();
-        api.record(entries).await?;
-        new.iter().for_each(|(key, _)| api.views.add(view(key)));
-        Ok(())
+    /// As [`Self::see`] for several rows.
+    pub(super) async fn see_all(&self, api: &Api, action: Action, rows: Vec<About>) -> Answer<()> {
+        self.write_new(api, rows.into_iter().map(|about| self.view(action, about, None)).collect()).await
+    }
+
+    /// As [`Self::see`] for what may go on for hours: written down again after ten minutes.
+    pub(super) async fn see_lately(&self, api: &Api, action: Action, about: About) -> Answer<()> {
+        let period = api.clock.now().wall_ms / LATELY_MS;
+        self.write_new(api, vec![self.view(action, about, Some(period))]).await
     }
 
     /// Something that was written down under another name.
-    pub(super) fn seen(&self, api: &Api, action: Action, object: String) {
-        api.views.add((self.session.id.clone(), action, object));
+    pub(super) fn seen(&self, api: &Api, action: Action, about: About) {
+        api.views.add(self.view(action, about, None));
+    }
+
+    fn view(&self, action: Action, about: About, period: Option<i64>) -> View {
+        View { session: self.session.id.clone(), action, about, purpose: self.purpose.clone(), period }
+    }
+
+    async fn write_new(&self, api: &Api, views: Vec<View>) -> Answer<()> {
+        let new: Vec<View> = views.into_iter().filter(|view| !api.views.has(view)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        api.record(new.iter().map(|view| self.entry(api, view.action, view.about.clone())).collect()).await?;
+        new.into_iter().for_each(|view| api.views.add(view));
+        Ok(())
     }
 
     pub(super) fn entry(&self, api: &Api, action: Action, about: About) -> AccessEntry {
@@ -171,8 +194,9 @@ impl FromRequestParts<Shared> for Source {
     async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Refused> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::from([0, 0, 0, 0]), |c| c.0.ip());
         let believed = api.web.trusted_proxies.contains(&peer.to_canonical());
-        let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        // The last one is whom the proxy itself saw; everything before it was sent by that one.
+        // The last line, and in it the last address, is what the proxy itself added; all before it may be the client's own.
+        let last = |name: &str| parts.headers.get_all(name).iter().next_back();
+        let text = |name: &str| last(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let forwarded = text("x-forwarded-for").rsplit(',').next().and_then(|a| a.trim().parse().ok());
         Ok(Self {
             address: forwarded.filter(|_| believed).unwrap_or(peer),
@@ -198,20 +222,21 @@ pub(super) fn cookie(api: &Api, source: &Source, token: String) -> Cookie<'stati
 }
 
 /// Whether a browser sent this from our own page, or no browser did. Nothing that only reads needs it.
-pub(super) fn same_site(method: &Method, headers: &HeaderMap) -> bool {
-    if method.is_safe() {
-        return true;
-    }
-    from_our_page(headers)
+pub(super) fn same_site(method: &Method, headers: &HeaderMap, public: Option<&Url>) -> bool {
+    method.is_safe() || from_our_page(headers, public)
 }
 
-/// As [`same_site`] for what is no safe request although it is a GET: opening a WebSocket.
-pub(super) fn from_our_page(headers: &HeaderMap) -> bool {
+/// As [`same_site`] for what is no safe request although it is a GET: opening a WebSocket. `public` is the page's address
+/// as browsers know it, where the configuration says so: a proxy need not pass their `Host` on.
+pub(super) fn from_our_page(headers: &HeaderMap, public: Option<&Url>) -> bool {
+    let ours = |origin: &str, host: Option<&str>| {
+        let at_host = origin.split_once("://").is_some_and(|(_, at)| Some(at) == host);
+        at_host || public.is_some_and(|page| page.origin().ascii_serialization() == origin)
+    };
     let text = |name| headers.get(name).map(|v: &header::HeaderValue| v.to_str().unwrap_or("?"));
     match (text("sec-fetch-site".parse().unwrap_or(header::FROM)), text(header::ORIGIN), text(header::HOST)) {
         (Some(site), _, _) => matches!(site, "same-origin" | "none"),
-        (None, Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, at)| at == host),
-        (None, Some(_), None) => false,
+        (None, Some(origin), host) => ours(origin, host),
         (None, None, _) => true,
     }
 }

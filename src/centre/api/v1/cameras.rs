@@ -1,12 +1,12 @@
 //! Cameras and nodes, and how each stands.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::{State, Visitor};
+use super::input::Path;
 use super::problem::{Answer, Code, Problem, refuse};
 use super::tag::tagged;
 use super::{Api, shape};

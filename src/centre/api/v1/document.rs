@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -13,8 +12,9 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{About, State, Visitor};
-use super::input::Body;
+use super::input::{Body, Path};
 use super::problem::{Answer, Code, Problem, Refused, invalid, refuse};
+use crate::base::types::CameraId;
 use crate::base::{Error, ErrorKind};
 use crate::centre::account::can::{Action, Object};
 use crate::centre::store::AccessEntry;
@@ -153,8 +153,20 @@ impl Api {
 
     fn may_do(&self, visitor: &Visitor, node: &str, edit: &Edit) -> Answer<()> {
         match edit {
-            Edit::Put { camera } => self.may_edit(visitor, node, id_of(camera)),
-            Edit::Remove { id } => self.may_edit(visitor, node, id),
+            Edit::Put { camera } => {
+                // It goes into the log before its node looks at it.
+                let id = id_of(camera);
+                id.parse::<CameraId>().map_err(|_| {
+                    Refused::because(Code::DocumentRejected, "this is no id for a camera")
+                        .with("key", "id")
+                        .with("hint", "use 1 to 64 of a-z, 0-9 and -, for example ngo-12-a")
+                })?;
+                self.may_edit(visitor, node, id)
+            }
+            Edit::Remove { id } => {
+                id.parse::<CameraId>().map_err(|_| refuse(Code::NotFound))?;
+                self.may_edit(visitor, node, id)
+            }
             // It is for every camera of the node.
             Edit::PutSchedule { .. } | Edit::RemoveSchedule { .. } => {
                 let cameras = self.directory.cameras();

@@ -2,7 +2,6 @@
 //! works here sees that one lasts, and the nodes log it.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,12 +9,12 @@ use uuid::Uuid;
 
 use super::Api;
 use super::caller::{About, State, Visitor};
-use super::input::Body;
-use super::problem::{Answer, Code, Problem, refuse};
+use super::input::{Body, Path};
+use super::problem::{Answer, Code, Problem, Refused, refuse};
 use super::shape::PersonJson;
 use crate::base::Result;
 use crate::centre::account::CameraKey;
-use crate::centre::account::can::{Action, Object};
+use crate::centre::account::can::{Action, Denial, Object};
 use crate::centre::directory::InForce;
 use crate::centre::feed::Audience;
 use crate::centre::store::{EmergencyStore, StoredEmergency};
@@ -49,13 +48,24 @@ pub(super) struct EmergencyJson {
     until_ms: i64,
 }
 
-/// The emergencies that last: everybody who is logged in may know.
+/// The emergencies that last: everybody who is logged in may know of those that reach his cameras.
 #[utoipa::path(get, path = "/emergencies", tag = "emergencies",
     responses((status = 200, body = EmergencyList), (status = 403, body = Problem)))]
 pub(super) async fn list(api: State, visitor: Visitor) -> Answer<Json<EmergencyList>> {
     visitor.may(Action::CameraView, &Object::Ward)?;
     let lasting = api.store.emergencies(api.clock.now().wall_ms).await?;
-    Ok(Json(EmergencyList { items: lasting.into_iter().map(|e| api.emergency_json(e)).collect() }))
+    let user = &visitor.session.user;
+    // Of another's cameras nobody learns here that they were opened, or why.
+    let shown = |mut e: StoredEmergency| {
+        let mine =
+            |cameras: Vec<CameraKey>| cameras.into_iter().filter(|(n, c)| user.reaches(n, c)).collect::<Vec<_>>();
+        e.cameras = match (e.cameras, user.cut()) {
+            (None, cut) => cut,
+            (Some(cameras), _) => Some(mine(cameras)),
+        };
+        e.cameras.as_ref().is_none_or(|c| !c.is_empty()).then_some(e)
+    };
+    Ok(Json(EmergencyList { items: lasting.into_iter().filter_map(shown).map(|e| api.emergency_json(e)).collect() }))
 }
 
 /// Declares one.
@@ -66,7 +76,7 @@ pub(super) async fn declare(
     visitor: Visitor,
     Body(new): Body<NewEmergency>,
 ) -> Answer<(StatusCode, Json<EmergencyJson>)> {
-    visitor.may(Action::Emergency, &Object::Ward)?;
+    api.may_declare(&visitor, new.cameras.as_deref())?;
     let emergency = StoredEmergency {
         id: Uuid::now_v7().to_string(),
         cameras: new.cameras,
@@ -87,6 +97,9 @@ pub(super) async fn declare(
     responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn end(api: State, visitor: Visitor, Path(id): Path<String>) -> Answer<StatusCode> {
     visitor.may(Action::Emergency, &Object::Ward)?;
+    let lasting = api.store.emergencies(api.clock.now().wall_ms).await?;
+    let asked = lasting.into_iter().find(|e| e.id == id).ok_or_else(|| refuse(Code::NotFound))?;
+    api.may_declare(&visitor, asked.cameras.as_deref())?;
     let entry = visitor.entry(&api, Action::Emergency, About::new(format!("emergency {id} ended")));
     match api.store.end_emergency(id, api.clock.now().wall_ms, entry).await? {
         true => {
@@ -98,6 +111,19 @@ pub(super) async fn end(api: State, visitor: Visitor, Path(id): Path<String>) ->
 }
 
 impl Api {
+    /// Whether `visitor` may declare or end an emergency of these cameras; without a list it is of all.
+    fn may_declare(&self, visitor: &Visitor, cameras: Option<&[CameraKey]>) -> Answer<()> {
+        visitor.may(Action::Emergency, &Object::Ward)?;
+        if cameras.is_none() && visitor.session.user.cut().is_some() {
+            return Err(Refused::denied(Action::Emergency, Denial::Camera));
+        }
+        for (node, camera) in cameras.unwrap_or_default() {
+            let asked = self.lent(node, camera, |lent| visitor.ask(Action::Emergency, &Object::Camera(lent)));
+            self.verdict(Action::Emergency, asked)?;
+        }
+        Ok(())
+    }
+
     /// Learns which emergencies last.
     ///
     /// # Errors

@@ -1,14 +1,14 @@
 //! Events: lists, counters, one event with everything about it.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{About, State, Visitor};
-use super::input::Asked;
+use super::caller::{About, Purpose, State, Visitor};
+use super::input::{Asked, Path};
+use super::media::of_thumbnail;
 use super::problem::{Answer, Code, Problem, invalid, refuse};
 use super::tag::tagged;
 use super::{Api, shape};
@@ -48,7 +48,7 @@ pub(super) struct Filter {
     phase: Vec<String>,
     /// Of the triage: `new`, `owned`, `dispatched`, `resolved`
     state: Vec<String>,
-    /// Words that must be in the names of camera, rule, kind or label; case and diacritics count for nothing.
+    /// Words that must be in the names of camera, alley, rule, kind or label; case and diacritics count for nothing.
     text: Option<String>,
     /// 1 to 200; default 50.
     limit: Option<usize>,
@@ -70,7 +70,7 @@ pub(super) struct EventPage {
 pub(super) async fn list(api: State, visitor: Visitor, Asked(filter): Asked<Filter>) -> Answer<Json<EventPage>> {
     visitor.may(Action::Search, &Object::Ward)?;
     let query = api.query(&visitor, &filter)?;
-    visitor.see(&api, Action::Search, About::new(searched(&filter))).await?;
+    visitor.see_lately(&api, Action::Search, About::new(searched(&filter))).await?;
     let page = api.events.events(query).await?;
     api.thumbnails_of(&visitor, &page.items).await?;
     let items = page.items.into_iter().map(|e| api.event_json(e)).collect();
@@ -87,6 +87,7 @@ pub(super) async fn counts(
 ) -> Answer<Json<shape::CountsJson>> {
     visitor.may(Action::Search, &Object::Ward)?;
     let query = api.query(&visitor, &filter)?;
+    visitor.see_lately(&api, Action::Search, About::new(searched(&filter))).await?;
     Ok(Json(api.events.counts(query).await?.into()))
 }
 
@@ -100,7 +101,8 @@ pub(super) async fn detail(
     Path((node, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer {
-    let detail = api.detail(&visitor, Action::EventView, node, id).await?;
+    let mut detail = api.detail(&visitor, Action::EventView, node, id).await?;
+    detail.members.retain(|event| api.permit(&visitor, Action::EventView, event).is_ok());
     let summary = &detail.summary;
     visitor
         .see(&api, Action::EventView, About::of_camera(&summary.id, &summary.node, summary.camera.as_deref()))
@@ -110,7 +112,7 @@ pub(super) async fn detail(
 }
 
 /// The list as a table, at most 10,000 rows.
-#[utoipa::path(get, path = "/events.csv", tag = "events", params(Filter),
+#[utoipa::path(get, path = "/events.csv", tag = "events", params(Filter, Purpose),
     responses((status = 200, content_type = "text/csv"), (status = 403, body = Problem)))]
 pub(super) async fn csv(api: State, visitor: Visitor, Asked(filter): Asked<Filter>) -> Answer<Response> {
     visitor.may(Action::Export, &Object::Ward)?;
@@ -127,8 +129,12 @@ pub(super) async fn csv(api: State, visitor: Visitor, Asked(filter): Asked<Filte
 
 /// What a search was for, without where its page began.
 fn searched(filter: &Filter) -> String {
-    let wanted = Filter { after: None, limit: None, ..filter.clone() };
-    let mut text = serde_json::to_value(&wanted).unwrap_or_default();
+    asked_for(&Filter { after: None, limit: None, ..filter.clone() })
+}
+
+/// A filter as the log has it: what it names, and no more of it than fits.
+pub(super) fn asked_for(filter: &impl Serialize) -> String {
+    let mut text = serde_json::to_value(filter).unwrap_or_default();
     if let Some(fields) = text.as_object_mut() {
         fields.retain(|_, v| !v.is_null() && !v.as_array().is_some_and(Vec::is_empty));
     }
@@ -178,6 +184,11 @@ impl Api {
             phases: words::<Phase>("phase", &filter.phase)?,
             states: words::<TriageState>("state", &filter.state)?,
             text: filter.text.clone().unwrap_or_default(),
+            names: match filter.text.as_ref().is_some_and(|text| !text.trim().is_empty()) {
+                true => self.directory.names(),
+                false => Default::default(),
+            },
+            cameras_only: visitor.ask(Action::EventView, &Object::Node("")).is_err(),
             limit: filter.limit.unwrap_or(EventQuery::default().limit),
             after: filter.after.clone(),
         })
@@ -211,11 +222,12 @@ impl Api {
             from_ms: Some(event.started_ms - NEAR_MS),
             to_ms: Some(event.started_ms + NEAR_MS + 1),
             cameras: visitor.session.user.cut(),
+            cameras_only: true,
             limit: 4 * NEAR,
             ..EventQuery::default()
         };
         let mut near = self.events.events(query).await?.items;
-        near.retain(|e| e.camera.is_some() && (&e.node, &e.camera) != (&event.node, &event.camera));
+        near.retain(|e| (&e.node, &e.camera) != (&event.node, &event.camera));
         near.sort_by_key(|e| (self.metres_between(event, e), (e.started_ms - event.started_ms).abs()));
         near.truncate(NEAR);
         Ok(near)
@@ -223,26 +235,23 @@ impl Api {
 
     /// One row a camera, of many more, for the thumbnails that a list will show.
     async fn thumbnails_of(&self, visitor: &Visitor, events: &[EventSummary]) -> Answer<()> {
-        let mut rows: Vec<(String, About, Vec<String>)> = Vec::new();
+        let mut rows: Vec<(About, Vec<String>)> = Vec::new();
         let shown = |e: &&EventSummary| e.snapshot.is_some() && self.permit(visitor, Action::SnapshotView, e).is_ok();
-        for event in events.iter().filter(shown) {
+        let shown: Vec<&EventSummary> = events.iter().filter(shown).collect();
+        for event in &shown {
             let Some(camera) = &event.camera else { continue };
-            let key = format!("{}/{camera}", event.node);
-            let id = event.id.clone();
-            match rows.iter_mut().find(|(k, _, _)| *k == key) {
-                Some((_, _, ids)) => ids.push(id),
-                None => rows.push((key, About::of_camera("", &event.node, Some(camera)), vec![id])),
+            let about = About::of_camera("", &event.node, Some(camera));
+            match rows.iter_mut().find(|(of, _)| *of == about) {
+                Some((_, ids)) => ids.push(event.id.clone()),
+                None => rows.push((about, vec![event.id.clone()])),
             }
         }
-        let named = rows.iter().flat_map(|(_, about, ids)| {
-            ids.chunks(NAMED).map(|ids| {
-                let object = format!("thumbnails {}", ids.join(" "));
-                (object.clone(), About { object, ..about.clone() })
-            })
+        let named = rows.iter().flat_map(|(about, ids)| {
+            ids.chunks(NAMED).map(|ids| About { object: format!("thumbnails {}", ids.join(" ")), ..about.clone() })
         });
         visitor.see_all(self, Action::SnapshotView, named.collect()).await?;
-        for id in rows.into_iter().flat_map(|(_, _, ids)| ids) {
-            visitor.seen(self, Action::SnapshotView, super::media::thumbnail_key(&id));
+        for event in shown {
+            visitor.seen(self, Action::SnapshotView, of_thumbnail(event));
         }
         Ok(())
     }

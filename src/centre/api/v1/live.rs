@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Path;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -15,15 +14,15 @@ use futures_util::stream::{FuturesUnordered, SplitSink};
 use futures_util::{FutureExt, SinkExt};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use utoipa::IntoParams;
 
 use super::caller::{About, Purpose, State, Visitor, from_our_page};
-use super::input::{Asked, Upgrade};
+use super::input::{Asked, Path, Upgrade};
 use super::problem::{Answer, Code, Problem, invalid, refuse};
 use super::stream::ended;
 use super::{Api, Shared};
-use crate::base::types::CameraId;
+use crate::base::types::{CameraId, StreamRole};
 use crate::centre::account::can::{Action, Object};
 use crate::centre::live::{Frames, LiveState, LiveStream, Piece, View};
 use crate::wire::channel::Emergency;
@@ -33,6 +32,10 @@ use crate::wire::inquiry::Recordings;
 const WALL: usize = 64;
 /// How often it is asked whether whoever looks still may.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// Whoever looks is asked for a sign of life this often, also when there is nothing to show.
+const PING: Duration = Duration::from_secs(10);
+/// Who gives none for so long has gone without a word.
+const SILENT: Duration = Duration::from_secs(35);
 /// A message that does not go for so long never will.
 const SENDING: Duration = Duration::from_secs(10);
 /// A single picture is there within this, or there is none.
@@ -55,6 +58,9 @@ pub(super) struct WallAsked {
 pub(super) struct OneAsked {
     /// `<node>/<camera>`
     camera: String,
+    /// `record` or `detect`; without it, or where there is only one, the better one that there is.
+    #[param(value_type = Option<String>)]
+    stream: Option<StreamRole>,
 }
 
 /// From when to when, UTC milliseconds.
@@ -96,10 +102,8 @@ impl Api {
 }
 
 async fn record(api: &Api, visitor: &Visitor, what: &str, keys: &[Key]) -> Answer<()> {
-    for (node, camera) in keys {
-        visitor.record(api, Action::LiveView, About::of_camera(what, node, Some(camera.as_str()))).await?;
-    }
-    Ok(())
+    let about = |(node, camera): &Key| About::of_camera(what, node, Some(camera.as_str()));
+    api.record(keys.iter().map(|key| visitor.entry(api, Action::LiveView, about(key))).collect()).await
 }
 
 fn reason(state: LiveState) -> (&'static str, Option<&'static str>) {
@@ -144,7 +148,7 @@ pub(super) async fn camera(
 ) -> Answer<Response> {
     let keys = vec![key(&asked.camera)?];
     begin(&api, &visitor, &headers, &keys, "live stream").await?;
-    Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| show_stream(api.0, visitor, socket, keys)))
+    Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| show_stream(api.0, visitor, socket, keys, asked.stream)))
 }
 
 /// What the camera shows now.
@@ -158,7 +162,8 @@ pub(super) async fn picture(
 ) -> Answer<Response> {
     let key = key(&format!("{node}/{camera}"))?;
     api.may_look(&visitor, Action::LiveView, &key)?;
-    visitor.see(&api, Action::LiveView, About::of_camera(format!("picture {camera}"), &node, Some(&camera))).await?;
+    let about = About::of_camera(format!("picture {camera}"), &node, Some(&camera));
+    visitor.see_lately(&api, Action::LiveView, about).await?;
     let mut frames = api.hub.frames(&node, &key.1, 1.0, api.emergency(&node, &key.1));
     let first = async {
         loop {
@@ -188,14 +193,14 @@ pub(super) async fn recordings(
     let key = key(&format!("{node}/{camera}"))?;
     api.may_look(&visitor, Action::RecordingView, &key)?;
     let about = About::of_camera(format!("recordings {camera}"), &node, Some(&camera));
-    visitor.see(&api, Action::RecordingView, about).await?;
+    visitor.see_lately(&api, Action::RecordingView, about).await?;
     Ok(Json(api.hub.recordings(&node, &key.1, asked.from_ms, asked.to_ms).await?))
 }
 
 /// Everything before a connection is opened.
 async fn begin(api: &Api, visitor: &Visitor, headers: &HeaderMap, keys: &[Key], what: &str) -> Answer<()> {
     // A browser opens a WebSocket for any page.
-    if !from_our_page(headers) {
+    if !from_our_page(headers, api.web.public_url.as_ref()) {
         return Err(refuse(Code::CrossSite));
     }
     for key in keys {
@@ -219,27 +224,35 @@ async fn show_wall(api: Shared, mut visitor: Visitor, socket: WebSocket, keys: V
     let watch = |(node, camera): &Key| {
         (api.hub.frames(node, camera, fps, api.emergency(node, camera)), (node.clone(), camera.clone()))
     };
-    let all: Vec<(Frames, Key)> = keys.iter().map(watch).collect();
-    let shown = async {
-        let mut told: HashMap<Key, LiveState> = HashMap::new();
-        for (frames, key) in &all {
-            told.insert(key.clone(), frames.view().state);
-            show(&mut sink, key, &frames.view(), true).await?;
-        }
-        let next = |(mut frames, key): (Frames, Key)| async move { (frames.next().await, frames, key) }.boxed();
-        let mut coming: FuturesUnordered<_> = all.into_iter().map(next).collect();
-        while let Some((view, frames, key)) = coming.next().await {
-            let changed = told.insert(key.clone(), view.state) != Some(view.state);
-            show(&mut sink, &key, &view, changed).await?;
-            coming.push(next((frames, key)));
-        }
-        None::<()>
-    };
+    let all = keys.iter().map(watch).collect();
     tokio::select! {
-        _ = shown => {}
+        _ = keep_showing(&mut sink, all) => {}
         () = over(&api, &mut visitor, &keys, &mut hears) => {}
     }
     end(&api, &visitor, "live wall end", &keys).await;
+}
+
+/// Until nobody takes it any more.
+async fn keep_showing(sink: &mut SplitSink<WebSocket, Message>, all: Vec<(Frames, Key)>) -> Option<()> {
+    let mut told: HashMap<Key, LiveState> = HashMap::new();
+    for (frames, key) in &all {
+        told.insert(key.clone(), frames.view().state);
+        show(sink, key, &frames.view(), true).await?;
+    }
+    let next = |(mut frames, key): (Frames, Key)| async move { (frames.next().await, frames, key) }.boxed();
+    let mut coming: FuturesUnordered<_> = all.into_iter().map(next).collect();
+    let mut ping = interval(PING);
+    loop {
+        tokio::select! {
+            _ = ping.tick() => say(sink, Message::Ping(Bytes::new())).await?,
+            came = coming.next() => {
+                let (view, frames, key) = came?;
+                let changed = told.insert(key.clone(), view.state) != Some(view.state);
+                show(sink, &key, &view, changed).await?;
+                coming.push(next((frames, key)));
+            }
+        }
+    }
 }
 
 /// One camera's state, if it is to be said, and its picture.
@@ -264,10 +277,10 @@ async fn show(
     say(sink, Message::Binary(bytes.into())).await
 }
 
-async fn show_stream(api: Shared, mut visitor: Visitor, socket: WebSocket, keys: Vec<Key>) {
+async fn show_stream(api: Shared, mut visitor: Visitor, socket: WebSocket, keys: Vec<Key>, role: Option<StreamRole>) {
     let (mut sink, mut hears) = socket.split();
     let [(node, camera)] = &keys[..] else { return };
-    let mut stream = api.hub.stream(node, camera, None, api.emergency(node, camera));
+    let mut stream = api.hub.stream(node, camera, role, api.emergency(node, camera));
     tokio::select! {
         _ = play(&mut sink, &mut stream) => {}
         () = over(&api, &mut visitor, &keys, &mut hears) => {}
@@ -278,7 +291,15 @@ async fn show_stream(api: Shared, mut visitor: Visitor, socket: WebSocket, keys:
 
 async fn play(sink: &mut SplitSink<WebSocket, Message>, stream: &mut LiveStream) -> Option<()> {
     let mut init: Option<(String, Bytes)> = None;
-    while let Some(piece) = stream.next().await {
+    let mut ping = interval(PING);
+    loop {
+        let piece = tokio::select! {
+            _ = ping.tick() => {
+                say(sink, Message::Ping(Bytes::new())).await?;
+                continue;
+            }
+            piece = stream.next() => piece?,
+        };
         match piece {
             Piece::Init { mime, bytes } => init = Some((mime, bytes)),
             Piece::Fragment { at_ms, bytes, .. } => {
@@ -295,7 +316,6 @@ async fn play(sink: &mut SplitSink<WebSocket, Message>, stream: &mut LiveStream)
             }
         }
     }
-    Some(())
 }
 
 /// Resolves when whoever looks has gone, may look no more, or the centre stops.
@@ -308,15 +328,16 @@ async fn over(
     let mut again = interval(ASK_AGAIN);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shutdown = api.shutdown.clone();
+    let mut alive = Instant::now();
     loop {
         tokio::select! {
             () = ended(&mut shutdown) => return,
             heard = hears.next() => match heard {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => alive = Instant::now(),
             },
             _ = again.tick() => {
-                if !api.may_still_look(visitor, keys).await {
+                if alive.elapsed() > SILENT || !api.may_still_look(visitor, keys).await {
                     return;
                 }
             }

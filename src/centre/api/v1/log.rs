@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller::{About, State, Visitor};
+use super::events::asked_for;
 use super::input::Asked;
 use super::problem::{Answer, Problem, invalid};
+use crate::centre::account::CameraKey;
 use crate::centre::account::can::{Action, LogScope, Object, log_scope};
 use crate::centre::store::{AccessQuery, AccessReader, AccessRecord};
 
 /// Which entries are wanted.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub(super) struct Wanted {
@@ -62,6 +64,7 @@ pub(super) struct LogUser {
 pub(super) async fn list(api: State, visitor: Visitor, Asked(wanted): Asked<Wanted>) -> Answer<Json<LogPage>> {
     visitor.may(Action::LogView, &Object::Ward)?;
     let user = &visitor.session.user;
+    let object = format!("log {}", asked_for(&Wanted { after: None, limit: None, ..wanted.clone() }));
     let mut query = AccessQuery {
         from_ms: wanted.from_ms,
         to_ms: wanted.to_ms,
@@ -76,14 +79,14 @@ pub(super) async fn list(api: State, visitor: Visitor, Asked(wanted): Asked<Want
         query.cameras = Some(vec![(node.to_owned(), id.to_owned())]);
     }
     match log_scope(user.role) {
-        LogScope::All => {}
+        LogScope::All => {
+            if let Some(own) = user.cut() {
+                query.cameras = Some(within(query.cameras, own));
+            }
+        }
         LogScope::OwnActs => query.user = Some(user.id.clone()),
         LogScope::OwnCameras => {
-            let own = user.cut().unwrap_or_default();
-            query.cameras = Some(match query.cameras {
-                Some(asked) => asked.into_iter().filter(|c| own.contains(c)).collect(),
-                None => own,
-            });
+            query.cameras = Some(within(query.cameras, user.cut().unwrap_or_default()));
         }
         LogScope::System => {
             let system = [Action::CameraEdit, Action::UserEdit].map(|a| a.as_str().to_owned());
@@ -94,9 +97,17 @@ pub(super) async fn list(api: State, visitor: Visitor, Asked(wanted): Asked<Want
             }
         }
     }
-    visitor.see(&api, Action::LogView, About::new("log")).await?;
+    visitor.see_lately(&api, Action::LogView, About::new(object)).await?;
     let page = api.events.read(query).await?;
     Ok(Json(LogPage { items: page.items.into_iter().map(LogJson::from).collect(), next: page.next }))
+}
+
+/// Of the cameras that were asked for, those that are one's own; of none, one's own.
+fn within(asked: Option<Vec<CameraKey>>, own: Vec<CameraKey>) -> Vec<CameraKey> {
+    match asked {
+        Some(asked) => asked.into_iter().filter(|c| own.contains(c)).collect(),
+        None => own,
+    }
 }
 
 impl From<AccessRecord> for LogJson {

@@ -3,13 +3,13 @@
 use std::path::Path as FilePath;
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::{State, Visitor};
+use super::input::Path;
 use super::problem::{Answer, Code, Problem, refuse};
 use super::tag::is_known;
 use crate::base::Error;

@@ -1,7 +1,6 @@
 //! Pictures and clips: what was permitted and written down, and then only.
 
 use axum::body::Body;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -9,10 +8,10 @@ use utoipa::IntoParams;
 
 use super::Api;
 use super::caller::{About, Purpose, State, Visitor};
-use super::input::Asked;
+use super::input::{Asked, Path};
 use super::problem::{Answer, Code, Problem, refuse};
 use crate::centre::account::can::Action;
-use crate::centre::store::query::{EventDetail, EventStore};
+use crate::centre::store::query::{EventDetail, EventStore, EventSummary};
 use crate::wire::link::{ClipNote, is_sha256};
 
 /// Which picture.
@@ -24,9 +23,9 @@ pub(super) struct Which {
     sha256: Option<String>,
 }
 
-/// Under which a picture in a list counts as written down.
-pub(super) fn thumbnail_key(event: &str) -> String {
-    format!("thumbnail {event}")
+/// As what the picture of an event in a list is written down.
+pub(super) fn of_thumbnail(event: &EventSummary) -> About {
+    About::of_camera(format!("thumbnail {}", event.id), &event.node, event.camera.as_deref())
 }
 
 /// A picture of an event.
@@ -64,8 +63,7 @@ pub(super) async fn thumbnail(api: State, visitor: Visitor, Path((node, id)): Pa
         }
     };
     let (sha256, path) = found.ok_or_else(|| refuse(Code::NotFound))?;
-    let about = About::of_camera(thumbnail_key(&summary.id), &summary.node, summary.camera.as_deref());
-    visitor.see(&api, Action::SnapshotView, about).await?;
+    visitor.see(&api, Action::SnapshotView, of_thumbnail(&summary)).await?;
     let jpeg = api.thumbnails.of(&sha256, path).await?;
     Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
 }
@@ -118,10 +116,13 @@ pub(super) async fn film(api: &Api, clip: &ClipNote, headers: &HeaderMap) -> Ans
     }
     // A range of another content is no range of this one.
     let same = text(header::IF_RANGE).is_none_or(|known| known == tag);
-    let range = match text(header::RANGE).filter(|_| same).map(|r| parse_range(r, clip.bytes)) {
-        Some(Some(range)) => Some(range),
-        Some(None) => return Err(refuse(Code::Range)),
-        None => None,
+    let range = match text(header::RANGE).filter(|_| same).map_or(Wanted::Whole, |r| parse_range(r, clip.bytes)) {
+        Wanted::Range(from, to) => Some((from, to)),
+        Wanted::Whole => None,
+        Wanted::Nothing => {
+            let size = format!("bytes */{}", clip.bytes);
+            return Ok(([(header::CONTENT_RANGE, size)], refuse(Code::Range)).into_response());
+        }
     };
     let (from, to) = range.unwrap_or((0, clip.bytes));
     let stream = api.objects.read(&clip.sha256, from..to).await?;
@@ -145,15 +146,38 @@ pub(super) async fn film(api: &Api, clip: &ClipNote, headers: &HeaderMap) -> Ans
     Ok(response)
 }
 
-/// The first and the one after the last byte. `None`: there are no such bytes.
-fn parse_range(text: &str, bytes: u64) -> Option<(u64, u64)> {
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let (from, to) = match (first.trim(), last.trim()) {
-        ("", last) => (bytes.saturating_sub(last.parse().ok()?), bytes),
-        (first, "") => (first.parse().ok()?, bytes),
-        (first, last) => (first.parse().ok()?, last.parse::<u64>().ok()?.saturating_add(1).min(bytes)),
+/// What of a clip is asked for.
+#[derive(Debug, PartialEq)]
+enum Wanted {
+    /// No range, or one that is not understood, which counts as none (RFC 9110, section 14.2); several are not made either.
+    Whole,
+    /// The first byte and the one after the last.
+    Range(u64, u64),
+    /// There are no such bytes.
+    Nothing,
+}
+
+fn parse_range(text: &str, bytes: u64) -> Wanted {
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
+    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|r| r.trim().split_once('-')) else {
+        return Wanted::Whole;
     };
-    (from < to).then_some((from, to))
+    let (from, to) = match (first, last) {
+        ("", "") => return Wanted::Whole,
+        ("", last) => match number(last) {
+            Some(n) => (bytes.saturating_sub(n), bytes),
+            None => return Wanted::Whole,
+        },
+        (first, "") => match number(first) {
+            Some(from) => (from, bytes),
+            None => return Wanted::Whole,
+        },
+        (first, last) => match (number(first), number(last)) {
+            (Some(from), Some(last)) if from <= last => (from, last.saturating_add(1).min(bytes)),
+            _ => return Wanted::Whole,
+        },
+    };
+    if from < to { Wanted::Range(from, to) } else { Wanted::Nothing }
 }
 
 #[cfg(test)]
@@ -162,13 +186,16 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_rfc_9110_says() {
-        assert_eq!(parse_range("bytes=0-99", 1000), Some((0, 100)));
-        assert_eq!(parse_range("bytes=900-", 1000), Some((900, 1000)));
-        assert_eq!(parse_range("bytes=-100", 1000), Some((900, 1000)));
-        assert_eq!(parse_range("bytes=-5000", 1000), Some((0, 1000)));
-        assert_eq!(parse_range("bytes=999-5000", 1000), Some((999, 1000)));
-        for none in ["bytes=1000-", "bytes=5-4", "bytes=-0", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=-"] {
-            assert_eq!(parse_range(none, 1000), None, "{none}");
+        assert_eq!(parse_range("bytes=0-99", 1000), Wanted::Range(0, 100));
+        assert_eq!(parse_range("bytes=900-", 1000), Wanted::Range(900, 1000));
+        assert_eq!(parse_range("bytes=-100", 1000), Wanted::Range(900, 1000));
+        assert_eq!(parse_range("bytes=-5000", 1000), Wanted::Range(0, 1000));
+        assert_eq!(parse_range("bytes=999-5000", 1000), Wanted::Range(999, 1000));
+        for none in ["bytes=1000-", "bytes=-0", "bytes=1000-2000", "bytes=99999999999999999999-"] {
+            assert_eq!(parse_range(none, 1000), Wanted::Nothing, "{none}");
+        }
+        for ignored in ["bytes=5-4", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=-", "bytes=+1-2", "0-1"] {
+            assert_eq!(parse_range(ignored, 1000), Wanted::Whole, "{ignored}");
         }
     }
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -40,7 +40,6 @@ use jiff::tz::TimeZone;
 use tokio::sync::{broadcast, watch};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
-use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::PathItem;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -68,7 +67,7 @@ const API: &str = "/api/v1";
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
 /// A request is answered, or at least begun, within this.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What scripts, pictures and connections the page may have: its own, and nothing of anybody else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -264,11 +263,11 @@ fn router(api: Shared) -> Router {
     let quick = api_router
         .route("/openapi.json", get(|| async move { ([(header::CONTENT_TYPE, "application/json")], document) }))
         .fallback(|| async { refuse(Code::NotFound) })
-        .method_not_allowed_fallback(|| async { refuse(Code::NotFound) })
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
+        .method_not_allowed_fallback(|| async { refuse(Code::Method) })
+        .layer(middleware::from_fn(in_time))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(no_store))
-        .layer(middleware::from_fn(own_page));
+        .layer(middleware::from_fn_with_state(api.clone(), own_page));
     // Pictures and films are compressed already, and events must not wait in a compressor.
     let worth = DefaultPredicate::new()
         .and(NotForContentType::const_new("video/"))
@@ -296,11 +295,17 @@ async fn files(State(api): State<Shared>, uri: Uri, headers: HeaderMap) -> Respo
 }
 
 /// Refuses what another site makes a browser send.
-async fn own_page(request: Request, next: Next) -> Response {
-    if !caller::same_site(request.method(), request.headers()) {
+async fn own_page(State(api): State<Shared>, request: Request, next: Next) -> Response {
+    if !caller::same_site(request.method(), request.headers(), api.web.public_url.as_ref()) {
         return refuse(Code::CrossSite).into_response();
     }
     next.run(request).await
+}
+
+/// Refuses what takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(TIMEOUT, next.run(request)).await;
+    answered.unwrap_or_else(|_| refuse(Code::Timeout).into_response())
 }
 
 async fn no_store(request: Request, next: Next) -> Response {

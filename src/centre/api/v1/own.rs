@@ -1,13 +1,12 @@
 //! One's own account: open sessions and the second factor.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::{State, Visitor};
-use super::input::Body;
+use super::input::{Body, Path};
 use super::problem::{Answer, Code, Problem, Refused, refuse};
 use crate::centre::account::{LinkRefusal, totp};
 use crate::config::Secret;
@@ -81,10 +80,12 @@ pub(super) async fn end_session(api: State, visitor: Visitor, Path(id): Path<Str
 }
 
 /// Begins a second factor. Nothing changes before a code of it is given.
-#[utoipa::path(post, path = "/me/totp", tag = "session",
-    responses((status = 200, body = BegunJson), (status = 401, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn begin(api: State, visitor: Visitor) -> Answer<Json<BegunJson>> {
-    let begun = api.accounts.begin_factor(&visitor.session, &api.ward_name).await?;
+#[utoipa::path(post, path = "/me/totp", tag = "session", request_body = PasswordJson,
+    responses((status = 200, body = BegunJson), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 409, body = Problem), (status = 429, body = Problem)))]
+pub(super) async fn begin(api: State, visitor: Visitor, Body(given): Body<PasswordJson>) -> Answer<Json<BegunJson>> {
+    let begun = api.accounts.begin_factor(&visitor.session, Secret::new(given.password), &api.ward_name).await?;
+    let begun = begun.map_err(wrong_password)?;
     let begun = begun.ok_or_else(|| Refused::because(Code::Obstacle, "there is a second factor already"))?;
     Ok(Json(BegunJson { qr_svg: totp::picture(&begun.uri), secret: begun.secret, uri: begun.uri }))
 }
@@ -110,7 +111,13 @@ pub(super) async fn confirm(api: State, visitor: Visitor, Body(given): Body<Code
 pub(super) async fn drop_factor(api: State, visitor: Visitor, Body(given): Body<PasswordJson>) -> Answer<StatusCode> {
     match api.accounts.drop_factor(&visitor.session, Secret::new(given.password)).await? {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(LinkRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
-        Err(_) => Err(refuse(Code::WrongLogin)),
+        Err(refusal) => Err(wrong_password(refusal)),
+    }
+}
+
+fn wrong_password(refusal: LinkRefusal) -> Refused {
+    match refusal {
+        LinkRefusal::Locked { retry_ms } => refuse(Code::Locked).retry(retry_ms.div_ceil(1000)),
+        _ => refuse(Code::WrongLogin),
     }
 }

@@ -5,14 +5,13 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{About, State, Visitor};
-use super::input::Body;
+use super::input::{Body, Path};
 use super::problem::{Answer, Code, Problem, Refused, invalid, refuse};
 use crate::base::types::{CameraId, StreamRole};
 use crate::base::{Error, ErrorKind};
@@ -26,8 +25,6 @@ const PROBE: Duration = Duration::from_secs(25);
 const DISCOVERY: Duration = Duration::from_secs(12);
 /// Tracks are kept for a day unless a node's configuration says otherwise.
 const DAY_MS: i64 = 24 * 3600 * 1000;
-/// The same view is written down once in so long.
-const VIEW_MS: i64 = 10 * 60 * 1000;
 
 /// A draft and the time to rehearse it over.
 #[derive(Deserialize, ToSchema)]
@@ -164,11 +161,6 @@ impl Api {
     }
 }
 
-/// Under which a view that repeats is written down: once in a while.
-pub(super) fn once_in_a_while(api: &Api, object: &str) -> String {
-    format!("{object} {}", api.clock.now().wall_ms / VIEW_MS)
-}
-
 /// What the node said instead of an answer.
 pub(super) fn unanswered(error: Error) -> Refused {
     match error.kind() {
@@ -198,7 +190,7 @@ pub(super) async fn rehearsal(
     }
     api.is_there(&node)?;
     let about = About::of_camera(format!("rehearsal {id}"), &node, Some(&id));
-    visitor.see_all(&api, Action::CameraEdit, vec![(once_in_a_while(&api, &about.object), about)]).await?;
+    visitor.see_lately(&api, Action::CameraEdit, about).await?;
     let about = Inquiry::Rehearse { camera: Settings(asked.camera), from_ms, to_ms };
     match api.hub.inquire(&node, about, REHEARSAL).await.map_err(unanswered)? {
         Reply::Rehearsed(r) => Ok(Json(RehearsalJson {

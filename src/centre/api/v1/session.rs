@@ -22,7 +22,7 @@ pub(super) struct SiteJson {
     ward_name: String,
     timezone: String,
     version: String,
-    /// Nobody has an account yet: `wardwatch user add` makes the first one.
+    /// Nobody has ever got in: the one-time link of the first commander waits at the centre's machine.
     setup_needed: bool,
     now_ms: i64,
 }
@@ -84,7 +84,7 @@ pub(super) async fn site(api: State) -> Answer<Json<SiteJson>> {
         ward_name: api.ward_name.clone(),
         timezone: api.timezone_name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        setup_needed: api.accounts.is_empty().await?,
+        setup_needed: api.accounts.is_new().await?,
         now_ms: api.clock.now().wall_ms,
     }))
 }
@@ -127,7 +127,8 @@ pub(super) async fn login(
 
 /// Uses a one-time link up.
 #[utoipa::path(post, path = "/session/link", tag = "session", request_body = Link,
-    responses((status = 200, body = Me), (status = 400, body = Problem), (status = 401, body = Problem)))]
+    responses((status = 200, body = Me), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 429, body = Problem)))]
 pub(super) async fn link(
     api: State,
     source: Source,
@@ -167,7 +168,8 @@ pub(super) async fn logout(
 
 /// Changes one's own password; all other sessions end.
 #[utoipa::path(put, path = "/session/password", tag = "session", request_body = NewPassword,
-    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem)))]
+    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 429, body = Problem)))]
 pub(super) async fn password(
     api: State,
     visitor: Visitor,
@@ -176,6 +178,7 @@ pub(super) async fn password(
     match api.accounts.change_password(&visitor.session, Secret::new(change.old), Secret::new(change.new)).await? {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(LinkRefusal::Weak(text)) => Err(weak(&text)),
+        Err(LinkRefusal::Locked { retry_ms }) => Err(refuse(Code::Locked).retry(retry_ms.div_ceil(1000))),
         Err(_) => Err(refuse(Code::WrongLogin)),
     }
 }

@@ -12,6 +12,7 @@ use crate::base::Result;
 use crate::base::types::Severity;
 use crate::centre::store::query::{Counts, EventDetail, EventSummary};
 use crate::centre::triage::{Triage, TriageState, Verdict};
+use crate::rules;
 use crate::wire::event::{Event, parse_rfc3339};
 
 /// An event in a list.
@@ -47,6 +48,9 @@ pub(crate) struct EventJson {
     pub(super) has_clip: bool,
     pub(super) first_committed_ms: i64,
     pub(super) committed_ms: i64,
+    /// Of the object in its picture: left, top, right, bottom as fractions.
+    #[serde(rename = "box")]
+    pub(super) bbox: Option<[f32; 4]>,
     pub(super) triage: TriageJson,
 }
 
@@ -83,7 +87,7 @@ pub(super) struct PersonJson {
 pub(super) struct CountsJson {
     pub(super) alerts: u64,
     pub(super) notices: u64,
-    /// Alerts that nobody has.
+    /// Alerts that nobody has and that are not snoozed now.
     pub(super) new_alerts: u64,
     /// Of alerts and notices.
     pub(super) owned: u64,
@@ -111,6 +115,8 @@ pub(super) struct DetailJson {
     pub(super) history: Vec<HistoryJson>,
     /// Other cameras' events about that time, the nearest cameras first.
     pub(super) nearby: Vec<EventJson>,
+    /// The others of its incident, as they began; 50 at most.
+    pub(super) members: Vec<EventJson>,
     pub(super) why: WhyJson,
 }
 
@@ -231,12 +237,13 @@ impl Api {
             has_clip: e.has_clip,
             first_committed_ms: e.first_committed_ms,
             committed_ms: e.committed_ms,
+            bbox: e.bbox,
             triage,
         }
     }
 
     pub(super) fn detail_json(&self, detail: EventDetail, nearby: Vec<EventSummary>) -> DetailJson {
-        let EventDetail { summary, event, snapshots, clips, history, triage_history } = detail;
+        let EventDetail { summary, event, snapshots, clips, history, triage_history, members } = detail;
         let rule = summary.camera.as_ref().and_then(|c| self.directory.get(&summary.node, c)?.info);
         let rule = rule.and_then(|i| i.rules.into_iter().find(|r| r.name == summary.rule));
         let why = WhyJson {
@@ -285,6 +292,7 @@ impl Api {
             clips: clips.into_iter().map(ClipJson::from).collect(),
             history: steps,
             nearby: nearby.into_iter().map(|e| self.event_json(e)).collect(),
+            members: members.into_iter().map(|e| self.event_json(e)).collect(),
             why,
         }
     }
@@ -310,18 +318,18 @@ pub(super) fn millis(text: &str) -> Option<i64> {
 
 /// Events as a table that a spreadsheet opens: UTF-8 with its mark, local times.
 pub(super) fn csv(rows: &[EventJson], timezone: &TimeZone) -> String {
-    let mut text = String::from("\u{feff}Bắt đầu,Kết thúc,Mức,Loại,Luật,Camera,Khu vực,Nút,Mã sự kiện\r\n");
+    let mut text = String::from("\u{feff}Bắt đầu,Kết thúc,Mức độ,Loại,Quy tắc,Camera,Khu vực,Máy trạm,Mã sự kiện\r\n");
     for e in rows {
         let time = |ms: i64| local(ms, timezone);
         let severity = match e.severity {
-            Severity::Alert => "Báo động",
+            Severity::Alert => "Cảnh báo",
             Severity::Notice => "Lưu ý",
         };
         let cells = [
             time(e.started_ms),
             e.ended_ms.map(time).unwrap_or_default(),
             severity.to_owned(),
-            e.kind.clone(),
+            kind_in_vietnamese(&e.kind).to_owned(),
             e.rule.clone(),
             e.camera_name.clone(),
             e.area.clone(),
@@ -332,6 +340,15 @@ pub(super) fn csv(rows: &[EventJson], timezone: &TimeZone) -> String {
         text.push_str("\r\n");
     }
     text
+}
+
+/// What people here call a kind of rule; one that nobody here knows keeps its name.
+fn kind_in_vietnamese(kind: &str) -> &str {
+    match rules::kind(kind) {
+        _ if kind == "system" => "Hệ thống",
+        Some(known) => known.vietnamese,
+        None => kind,
+    }
 }
 
 /// `ms` as people here write it.

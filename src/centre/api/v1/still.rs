@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use axum::extract::Path;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
 use data_encoding::BASE64;
@@ -11,10 +10,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::caller::{About, Purpose, State, Visitor};
-use super::input::Asked;
+use super::input::{Asked, Path};
 use super::live::key;
 use super::problem::{Answer, Code, Problem, invalid, refuse};
-use super::scout::{once_in_a_while, unanswered};
+use super::scout::unanswered;
 use crate::base::{Error, ErrorKind};
 use crate::centre::account::can::Action;
 use crate::wire::inquiry::{Inquiry, MAX_STILL_WIDTH, Reply};
@@ -54,7 +53,7 @@ pub(super) async fn still(
     }
     api.is_there(&node)?;
     let about = About::of_camera(format!("stills {camera}"), &node, Some(&camera));
-    visitor.see_all(&api, Action::RecordingView, vec![(once_in_a_while(&api, &about.object), about)]).await?;
+    visitor.see_lately(&api, Action::RecordingView, about).await?;
     let asked = Inquiry::Still { camera: key.1, at_ms: asked.at_ms, width };
     let Reply::Still(still) = api.hub.inquire(&node, asked, WITHIN).await.map_err(unanswered)? else {
         return Err(Reply::unasked().into());

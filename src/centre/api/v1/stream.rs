@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use utoipa::IntoParams;
 
 use super::caller::{State, Visitor};
@@ -27,6 +28,8 @@ struct Listener {
     api: Shared,
     visitor: Visitor,
     coming: tokio::sync::broadcast::Receiver<Arc<Item>>,
+    /// When the session is looked at again, however much is to be said meanwhile.
+    look: Interval,
     /// What is to go first.
     waiting: VecDeque<Line>,
 }
@@ -51,7 +54,9 @@ pub(super) async fn stream(
 ) -> Answer<Response> {
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).or(from.last_event_id.as_deref());
     let Listening { missed, coming, resumed, at } = api.feed.listen(last);
-    let mut listener = Listener { api: api.0, visitor, coming, waiting: VecDeque::new() };
+    let mut look = interval_at(Instant::now() + PING, PING);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut listener = Listener { api: api.0, visitor, coming, look, waiting: VecDeque::new() };
     let hello = json!({
         "now_ms": listener.api.clock.now().wall_ms,
         "boot": listener.api.feed.run(),
@@ -79,21 +84,13 @@ pub(super) async fn stream(
 impl Listener {
     /// The next line; `None` ends the connection.
     async fn next(&mut self) -> Option<Line> {
-        if let Some(line) = self.waiting.pop_front() {
-            return Some(line);
-        }
         let mut shutdown = self.api.shutdown.clone();
-        let ping = tokio::time::sleep(PING);
-        tokio::pin!(ping);
         loop {
+            let waits = !self.waiting.is_empty();
             tokio::select! {
-                item = self.coming.recv() => match item {
-                    Ok(item) if self.concerns(&item) => return Some(self.line(&item)),
-                    Ok(_) => {}
-                    // Whoever fell behind, or is told to come back, resumes or reads the lists again.
-                    Err(RecvError::Lagged(_) | RecvError::Closed) => return None,
-                },
-                () = &mut ping => {
+                biased;
+                () = ended(&mut shutdown) => return None,
+                _ = self.look.tick() => {
                     // A session that ended, or an account that changed, ends what it opened.
                     match self.api.accounts.who(&self.visitor.token).await {
                         Ok(Some(session)) => self.visitor.session = session,
@@ -102,7 +99,13 @@ impl Listener {
                     let now_ms = self.api.clock.now().wall_ms;
                     return Some(Line::default().event("ping").data(json!({ "now_ms": now_ms }).to_string()));
                 }
-                () = ended(&mut shutdown) => return None,
+                () = std::future::ready(()), if waits => return self.waiting.pop_front(),
+                item = self.coming.recv() => match item {
+                    Ok(item) if self.concerns(&item) => return Some(self.line(&item)),
+                    Ok(_) => {}
+                    // Whoever fell behind, or is told to come back, resumes or reads the lists again.
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => return None,
+                },
             }
         }
     }
@@ -121,6 +124,7 @@ impl Listener {
             Audience::Camera((node, camera)) => {
                 api.lent(node, camera, |lent| ask(Action::CameraView, &Object::Camera(lent)))
             }
+            Audience::NodeEvent(node) => ask(Action::EventView, &Object::Node(node)),
             Audience::Node(node) => ask(Action::NodeView, &Object::Node(node)),
             Audience::All => true,
         }

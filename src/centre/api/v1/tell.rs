@@ -22,7 +22,7 @@ impl Api {
     pub async fn learn(&self) -> Result<()> {
         let (nodes, cameras) = (self.events.nodes().await?, self.events.cameras().await?);
         self.directory.fill(nodes, cameras);
-        self.learn_cameras().await?;
+        self.learn_cameras(None).await?;
         self.learn_people().await?;
         self.learn_emergencies().await
     }
@@ -70,23 +70,32 @@ impl Api {
             }
         };
         if let Err(error) = told {
-            tracing::warn!(%error, "the page is not told of an event; its lists have it");
+            tracing::warn!(%error, "the page cannot be told of something; everybody who has it open reads its lists again");
+            self.feed.break_off();
         }
+    }
+
+    /// Has everybody read the lists again: something was missed.
+    pub fn break_off(&self) {
+        self.feed.break_off();
     }
 
     /// Tells how the connection to the broker stands.
     pub fn tell_health(&self, health: &Health) {
         let said = BrokerJson { connected: health.connected, trouble: health.trouble.clone() };
         if let Ok(text) = serde_json::to_string(&said) {
-            self.feed.tell("broker", Audience::All, text);
+            self.feed.tell("broker", Audience::Node(String::new()), text);
         }
     }
 
-    /// Learns how nodes describe their cameras.
-    async fn learn_cameras(&self) -> Result<()> {
+    /// Learns how nodes describe their cameras; `node` may have none any more.
+    async fn learn_cameras(&self, node: Option<&str>) -> Result<()> {
         let mut described: BTreeMap<(String, u64), Vec<CameraInfo>> = BTreeMap::new();
         for known in self.store.descriptions().await? {
             described.entry((known.node, known.revision)).or_default().push(known.camera);
+        }
+        if let Some(node) = node.filter(|node| !described.keys().any(|(of, _)| of == node)) {
+            self.directory.describe(node, 0, Vec::new());
         }
         for ((node, revision), cameras) in described {
             self.directory.describe(&node, revision, cameras);
@@ -95,7 +104,7 @@ impl Api {
     }
 
     async fn tell_cameras(&self, node: &str) -> Result<()> {
-        self.learn_cameras().await?;
+        self.learn_cameras(Some(node)).await?;
         self.feed.tell("cameras", Audience::All, json!({ "node": node }).to_string());
         Ok(())
     }
@@ -123,6 +132,6 @@ impl Api {
 fn audience(event: &EventSummary) -> Audience {
     match &event.camera {
         Some(camera) => Audience::Event((event.node.clone(), camera.clone())),
-        None => Audience::Node(event.node.clone()),
+        None => Audience::NodeEvent(event.node.clone()),
     }
 }

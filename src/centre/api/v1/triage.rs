@@ -1,7 +1,6 @@
 //! What officers do with events, what they silence, and what is reported at the end of a shift.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +8,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::caller::{About, State, Visitor};
-use super::input::{Asked, Body};
+use super::input::{Asked, Body, Path};
 use super::problem::{Answer, Code, Problem, Refused, invalid, refuse};
 use super::shape::{EventJson, PersonJson, TriageJson};
 use crate::centre::account::Role;

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::{About, State, Visitor};
-use super::input::Body;
+use super::input::{Body, Path};
 use super::problem::{Answer, Problem, invalid};
 use crate::centre::account::can::{Action, Object};
 use crate::centre::account::{Account, CameraKey, Change, LinkKind, Role, User};
