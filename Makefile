@@ -13,6 +13,8 @@ page: setup ## the page of the command centre, from web/ into web/dist; quick wh
 	@scripts/page.sh
 
 demo: page ## everything on this machine with sample cameras; for example make demo ARGS="--seconds 60"
+	@echo "demo: building the program (the first time a quarter of an hour)"
+	@cargo build --release
 	@cargo run --release --quiet -- demo $(ARGS)
 
 test: page ## format, lints, all tests, the page in a real browser: what CI runs
