@@ -113,6 +113,8 @@ test('what nobody looks at is not sent', async ({ page }) => {
     document.dispatchEvent(new Event('visibilitychange'));
   }, hidden);
   for (const view of [`wall/${keyOf(camera)}`, 'wall']) {
+    // Of sockets that go with their page nothing is told.
+    standing.clear();
     await open(page, view);
     await expect.poll(() => standing.size, { timeout: 20_000 }).toBe(1);
     await hide(true);
