@@ -132,6 +132,9 @@ pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut 
             Error::new(ErrorKind::Config, "the configuration names no broker").hint("add [broker] or an mqtt section")
         })
     };
+    // The node's own talk with the centre waits for it; recording and detecting do not.
+    let (up, centre_up) = watch::channel(false);
+    let centre_up = site.centre.is_some().then_some(centre_up);
     let centre = match &site.centre {
         Some(centre) => {
             let mqtt = mqtt(centre.mqtt.as_ref(), Role::Centre)?;
@@ -141,6 +144,7 @@ pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut 
                 mqtt,
                 metrics: metrics.clone(),
                 on_centre,
+                up,
                 every,
                 pulse: watchdog.vital("the centre's store"),
             })
@@ -156,7 +160,7 @@ pub(super) async fn serve(services: Services, reload: watch::Receiver<u64>, mut 
                 store: watchdog.vital("the node's store"),
                 publisher: watchdog.vital("publishing"),
             };
-            Some(NodeOptions { site: site.clone(), node: node.clone(), mqtt, program, metrics, vitals })
+            Some(NodeOptions { site: site.clone(), node: node.clone(), mqtt, program, metrics, vitals, centre_up })
         }
         None => None,
     };
@@ -191,13 +195,15 @@ struct CentreOptions {
     mqtt: MqttConfig,
     metrics: PrometheusHandle,
     on_centre: Option<oneshot::Sender<Heard>>,
+    /// Becomes true when nodes can speak to it.
+    up: watch::Sender<bool>,
     /// How often the store is to show that it is alive, and what it beats.
     every: Duration,
     pulse: Pulse,
 }
 
 async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()> {
-    let CentreOptions { site, centre: config, mqtt, metrics, on_centre, every, pulse } = options;
+    let CentreOptions { site, centre: config, mqtt, metrics, on_centre, up, every, pulse } = options;
     let listener = observe::bind(config.listen, "centre").await?;
     let clock = Arc::new(SystemClock);
     let ward = Ward { id: &site.ward, name: &site.ward_name, timezone: &site.timezone };
@@ -205,6 +211,7 @@ async fn run_centre(options: CentreOptions, mut shutdown: Shutdown) -> Result<()
     if let Err(e) = enrol_own(&site, &centre.store(), SystemClock.now().wall_ms).await {
         tracing::error!("the node of this machine cannot deliver clips: {e}");
     }
+    up.send_replace(true);
     match on_centre {
         Some(tell) => {
             let heard = Heard { notices: centre.notices(), accounts: centre.accounts() };

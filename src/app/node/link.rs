@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::until_up;
 use crate::base::telemetry as names;
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp};
 use crate::config::{NodeConfig, NodeLinkConfig};
@@ -51,10 +52,15 @@ impl Uplink {
         store: Store,
         publish: watch::Receiver<publish::Health>,
         clock: Arc<dyn Clock>,
+        centre_up: Option<watch::Receiver<bool>>,
     ) -> Option<JoinHandle<()>> {
         let config = node.link.clone()?;
         let (state_dir, clips) = (node.state_dir.clone(), node.record.clips_dir());
-        Some(tokio::spawn(Self { config, state_dir, clips, store, publish, clock }.run()))
+        let uplink = Self { config, state_dir, clips, store, publish, clock };
+        Some(tokio::spawn(async move {
+            until_up(centre_up).await;
+            uplink.run().await;
+        }))
     }
 
     async fn run(self) {

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 
 use super::inquire::Desk;
+use super::until_up;
 use crate::base::telemetry as names;
 use crate::base::types::CameraId;
 use crate::base::{Clock, Error, ErrorKind, Result, Stamp};
@@ -102,10 +103,19 @@ impl Live {
     }
 
     /// Keeps the channel open, where `[node.link]` names a centre, until it is aborted.
-    pub(super) fn start(&self, node: &NodeConfig, desk: Desk, clock: Arc<dyn Clock>) -> Option<JoinHandle<()>> {
+    pub(super) fn start(
+        &self,
+        node: &NodeConfig,
+        desk: Desk,
+        clock: Arc<dyn Clock>,
+        centre_up: Option<watch::Receiver<bool>>,
+    ) -> Option<JoinHandle<()>> {
         let config = node.link.clone()?;
         let keeper = Keeper { config, state_dir: node.state_dir.clone(), desk, live: self.clone(), clock };
-        Some(tokio::spawn(keeper.run()))
+        Some(tokio::spawn(async move {
+            until_up(centre_up).await;
+            keeper.run().await;
+        }))
     }
 
     /// Who looks at what has changed, perhaps.

@@ -79,6 +79,8 @@ pub struct NodeOptions {
     pub program: PathBuf,
     pub metrics: PrometheusHandle,
     pub vitals: Vitals,
+    /// Where the centre is in this process, too: true once it knows this node and takes its connections.
+    pub centre_up: Option<watch::Receiver<bool>>,
 }
 
 /// What the node beats to show that it is alive, about `every`.
@@ -89,13 +91,21 @@ pub struct Vitals {
     pub publisher: Pulse,
 }
 
+/// Resolves when the centre can be spoken to: at once unless it starts in this very process.
+async fn until_up(centre_up: Option<watch::Receiver<bool>>) {
+    if let Some(mut up) = centre_up {
+        // An error means that the centre has ended; whoever speaks to it will say so.
+        up.wait_for(|up| *up).await.map(drop).ok();
+    }
+}
+
 /// Runs a node until `shutdown`; `reload` fires when the cameras document is to be read again.
 ///
 /// # Errors
 /// Before anything runs: a wrong document, a port in use, a state directory that cannot be used. Later faults are
 /// logged, shown and retried.
 pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shutdown: Shutdown) -> Result<()> {
-    let NodeOptions { site, node, mqtt, program, metrics, vitals } = options;
+    let NodeOptions { site, node, mqtt, program, metrics, vitals, centre_up } = options;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut registry, documents) = Registry::open(&node, &site.detect)?;
     let document = registry.document().clone();
@@ -144,8 +154,8 @@ pub async fn run(options: NodeOptions, mut reload: watch::Receiver<u64>, mut shu
     let scout = Scout::new(&node, program.clone(), store.clone(), live.document());
     let desk = desk(&site, &node, documents, scout, &origin, clock.clone());
     let sink = Sink::new(store.clone(), keepers, system, clock.clone(), origin, statuses);
-    let uplink = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone());
-    let linked = uplink.into_iter().chain(live.start(&node, desk, clock.clone()));
+    let uplink = Uplink::start(&node, store.clone(), publish_health.clone(), clock.clone(), centre_up.clone());
+    let linked = uplink.into_iter().chain(live.start(&node, desk, clock.clone(), centre_up));
     let readiness = readiness(sink.clone(), publish_health);
     let mut until = shutdown.clone();
     let door = observe::serve(listener, metrics, readiness, async move { stopped(&mut until).await });
