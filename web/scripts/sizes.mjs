@@ -9,6 +9,7 @@ const named = new Set([...html.matchAll(/(?:src|href)="\.?\/?(assets\/[^"]+)"/g)
 let first = gzipSync(html).length;
 const rows = [];
 for (const name of readdirSync(new URL('assets/', dist))) {
+  if (/\.(br|gz)$/.test(name)) continue;
   const bytes = readFileSync(new URL(`assets/${name}`, dist));
   const packed = gzipSync(bytes, { level: 9 }).length;
   const now = named.has(`assets/${name}`);

@@ -6,6 +6,7 @@ import type {
 } from './types';
 import type { CamerasDocument, CameraTable, Edit } from './draft';
 import type { Vendor } from './csv';
+import { early, forgetEarly } from './early';
 import type { TriageAction } from './triage';
 
 export class ApiError extends Error {
@@ -75,7 +76,8 @@ async function call<T>(method: string, path: string, body?: unknown, how: How = 
     init.headers = { 'content-type': 'application/json', ...how.headers };
   }
   try {
-    response = await fetch(url(path, how.query), init);
+    const address = url(path, how.query);
+    response = await (early(method, address) ?? fetch(address, init));
   } catch (cause) {
     if (how.signal?.aborted) throw new ApiError('aborted', 0);
     throw new ApiError(cause instanceof DOMException && cause.name === 'TimeoutError' ? 'timeout' : 'network', 0);
@@ -84,7 +86,10 @@ async function call<T>(method: string, path: string, body?: unknown, how: How = 
     const error = problem(response.status, await response.json().catch(() => null));
     const wait = response.headers.get('retry-after');
     if (wait) error.body['retry_after'] = wait;
-    if (error.code === 'unauthorized') onUnauthorized();
+    if (error.code === 'unauthorized') {
+      forgetEarly();
+      onUnauthorized();
+    }
     throw error;
   }
   if (response.status === 204) return undefined as T;

@@ -2,6 +2,7 @@
 // Views read it; only this file changes it.
 
 import { api, ApiError, whenUnauthorized } from './api';
+import { forgetEarly } from './early';
 import { cameraOf } from './feed';
 import { language } from './i18n.svelte';
 import { News } from './news.svelte';
@@ -112,7 +113,6 @@ class App {
     });
     const theme = remembered('theme');
     this.setTheme(theme === 'light' || theme === 'system' ? theme : 'dark');
-    language.choose(language.lang);
     await this.reach();
   }
 
@@ -137,6 +137,7 @@ class App {
 
   enter(me: Me): void {
     this.me = me;
+    remember('events', this.can('event.view') ? 'on' : 'off');
     this.unreachable = this.expired = false;
     sound.begin();
     this.#stream?.stop();
@@ -240,6 +241,8 @@ class App {
   }
 
   #ended(): void {
+    remember('events', 'off');
+    forgetEarly();
     this.#stream?.stop();
     this.#stream = null;
     clearTimeout(this.#unheard);

@@ -1,6 +1,5 @@
-// The language in use, and texts in it. Vietnamese is the catalogue; English has the same keys.
+// The language in use, and texts in it. Vietnamese is the catalogue; English has the same keys, and comes when it is chosen.
 
-import { en } from '../i18n/en';
 import { vi, type Key } from '../i18n/vi';
 import * as format from './format';
 import { remember, remembered } from './prefs';
@@ -9,23 +8,40 @@ import type { Params } from './text';
 
 export type { Key, Params };
 export type Lang = 'vi' | 'en';
-const catalogues: Record<Lang, Record<Key, string>> = { vi, en };
+type Catalogue = Record<Key, string>;
 
 class Language {
-  lang = $state<Lang>(remembered('lang') === 'en' ? 'en' : 'vi');
+  /** The one that is shown: its words are there. */
+  lang = $state<Lang>('vi');
   zone = $state('Asia/Ho_Chi_Minh');
+  #words = $state.raw<Catalogue>(vi);
+  #wanted: Lang = 'vi';
 
-  choose(lang: Lang): void {
+  get words(): Catalogue {
+    return this.#words;
+  }
+
+  /** As this browser remembers it. Resolves when it can be shown; what cannot be had leaves the page in Vietnamese. */
+  async begin(): Promise<void> {
+    if (remembered('lang') === 'en') await this.choose('en').catch(() => {});
+  }
+
+  /** Rejects where its words cannot be had: the language stays as it is. */
+  async choose(lang: Lang): Promise<void> {
+    this.#wanted = lang;
+    const words = lang === 'vi' ? vi : (await import('../i18n/en')).en;
+    // Somebody chose again meanwhile.
+    if (this.#wanted !== lang) return;
+    this.#words = words;
     this.lang = lang;
     remember('lang', lang);
-    document.documentElement.lang = lang;
   }
 }
 
 export const language = new Language();
 
 export function t(key: Key, params: Params = {}): string {
-  return text.fill(catalogues[language.lang][key], params, language.lang);
+  return text.fill(language.words[key], params, language.lang);
 }
 
 /** A text whose key comes from the server; what we have no words for is shown as it is. */

@@ -140,3 +140,16 @@ test('an event of last Tuesday night is three actions away', async ({ page }) =>
   await page.locator('[data-key]').click();
   await expect(page.locator('article[data-test=event]')).toBeVisible();
 });
+
+test('the page comes compressed, and what it begins with is asked for once and before anything else', async ({ page }) => {
+  await open(page, 'now');
+  const codings: (string | undefined)[] = [];
+  const asked: string[] = [];
+  page.on('response', (response) => { if (/\/assets\/[^/]+\.(js|css)$/.test(response.url())) codings.push(response.headers()['content-encoding']); });
+  page.on('request', (request) => { if (request.url().includes('/api/v1/')) asked.push(request.url().replace(/^.*\/api\/v1\//, '').replace(/&.*/, '')); });
+  await open(page, 'now');
+  await expect(page.locator('[data-key]').first()).toBeVisible();
+  expect(new Set(codings)).toEqual(new Set(['br']));
+  expect(asked.slice(0, 4).sort()).toEqual(['events?limit=50', 'events?severity=alert', 'session', 'site']);
+  for (const once of ['site', 'session']) expect(asked.filter((a) => a === once), once).toHaveLength(1);
+});

@@ -54,25 +54,25 @@ test('the page has words for each refusal of the centre', () => {
   expect(obstacles.filter((o) => !(`obstacle.${o}` in vi))).toEqual([]);
 });
 
-test('a page in Vietnamese calls what is in English only a technical detail', () => {
-  const say = (lang: 'vi' | 'en', body: Record<string, unknown>) => {
-    language.lang = lang;
+test('a page in Vietnamese calls what is in English only a technical detail', async () => {
+  const say = async (lang: 'vi' | 'en', body: Record<string, unknown>) => {
+    await language.choose(lang);
     return problemText(problem(400, { type: `urn:wardwatch:problem:${body['code'] as string}`, ...body }));
   };
   const obstacle = { code: 'obstacle', obstacle: 'nobody-has-it', detail: 'nobody has it' };
-  expect(say('vi', obstacle)).toBe('Không làm được ở trạng thái này: chưa ai nhận');
-  expect(say('en', obstacle)).toBe('This cannot be done in its present state: nobody has it');
+  expect(await say('vi', obstacle)).toBe('Không làm được ở trạng thái này: chưa ai nhận');
+  expect(await say('en', obstacle)).toBe('This cannot be done in its present state: nobody has it');
   const both = { code: 'invalid', detail: 'mật khẩu quá dễ đoán / the password is too easy to guess' };
-  expect(say('vi', both)).toBe('Dữ liệu không hợp lệ: mật khẩu quá dễ đoán');
-  expect(say('en', both)).toBe('This is not valid: the password is too easy to guess');
+  expect(await say('vi', both)).toBe('Dữ liệu không hợp lệ: mật khẩu quá dễ đoán');
+  expect(await say('en', both)).toBe('This is not valid: the password is too easy to guess');
   const english = { code: 'invalid', detail: 'limit is 1 to 500' };
-  expect(say('vi', english)).toBe('Dữ liệu không hợp lệ. Chi tiết kỹ thuật: limit is 1 to 500');
-  expect(say('en', english)).toBe('This is not valid: limit is 1 to 500');
-  language.lang = 'vi';
+  expect(await say('vi', english)).toBe('Dữ liệu không hợp lệ. Chi tiết kỹ thuật: limit is 1 to 500');
+  expect(await say('en', english)).toBe('This is not valid: limit is 1 to 500');
+  await language.choose('vi');
   expect(explained('no such zone', 'draw it')).toBe('Chi tiết kỹ thuật: no such zone. draw it');
   expect(explained('không có vùng này / no such zone', 'vẽ vùng / draw it')).toBe('không có vùng này. Cách sửa: vẽ vùng');
   expect(explained('')).toBe('');
-  language.lang = 'en';
+  await language.choose('en');
   expect(explained('no such zone', 'draw it')).toBe('no such zone. To fix it: draw it');
-  language.lang = 'vi';
+  await language.choose('vi');
 });

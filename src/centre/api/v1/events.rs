@@ -70,8 +70,11 @@ pub(super) struct EventPage {
 pub(super) async fn list(api: State, visitor: Visitor, Asked(filter): Asked<Filter>) -> Answer<Json<EventPage>> {
     visitor.may(Action::Search, &Object::Ward)?;
     let query = api.query(&visitor, &filter)?;
-    visitor.see_lately(&api, Action::Search, About::new(searched(&filter))).await?;
-    let page = api.events.events(query).await?;
+    let written = visitor.see_lately(&api, Action::Search, About::new(searched(&filter)));
+    // Both before anything is answered.
+    let (written, page) = tokio::join!(written, api.events.events(query));
+    written?;
+    let page = page?;
     api.thumbnails_of(&visitor, &page.items).await?;
     let items = page.items.into_iter().map(|e| api.event_json(e)).collect();
     Ok(Json(EventPage { items, next: page.next }))
@@ -87,8 +90,10 @@ pub(super) async fn counts(
 ) -> Answer<Json<shape::CountsJson>> {
     visitor.may(Action::Search, &Object::Ward)?;
     let query = api.query(&visitor, &filter)?;
-    visitor.see_lately(&api, Action::Search, About::new(searched(&filter))).await?;
-    Ok(Json(api.events.counts(query).await?.into()))
+    let written = visitor.see_lately(&api, Action::Search, About::new(searched(&filter)));
+    let (written, counts) = tokio::join!(written, api.events.counts(query));
+    written?;
+    Ok(Json(counts?.into()))
 }
 
 /// One event.

@@ -1,0 +1,31 @@
+// Runs before the page itself is there: asks for what its first view needs, so that the answers and the page are on their way
+// together. It imports nothing; `lib/early.ts` hands the answers over.
+
+const asked = new Map<string, Promise<Response>>();
+
+function ask(path: string): void {
+  const address = new URL(`api/v1/${path}`, document.baseURI).href;
+  const answer = fetch(address, { credentials: 'same-origin', signal: AbortSignal.timeout(20_000) });
+  // Whoever takes it sees what went wrong.
+  answer.catch(() => {});
+  asked.set(address, answer);
+}
+
+/** Whoever was here last saw events. */
+function sawEvents(): boolean {
+  try {
+    return localStorage.getItem('wardwatch.events') === 'on';
+  } catch {
+    return false;
+  }
+}
+
+ask('site');
+ask('session');
+if (sawEvents() && /^(#\/?(now)?)?$/.test(location.hash)) {
+  ask('events?severity=alert&state=new&state=owned&state=dispatched&limit=200');
+  ask('events?limit=50');
+}
+globalThis.wardwatchEarly = asked;
+
+export {};

@@ -1,0 +1,19 @@
+// What `src/early.ts` has asked for, each answer for the first who asks the same.
+
+declare global {
+  var wardwatchEarly: Map<string, Promise<Response>> | undefined;
+}
+
+/** The answer that is on its way already, if there is one. */
+export function early(method: string, address: string): Promise<Response> | undefined {
+  const asked = globalThis.wardwatchEarly;
+  if (method !== 'GET' || !asked) return undefined;
+  const answer = asked.get(address);
+  asked.delete(address);
+  return answer;
+}
+
+/** What was asked for somebody who is not here any more, or is refused, is no answer for the next one. */
+export function forgetEarly(): void {
+  globalThis.wardwatchEarly = undefined;
+}
