@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_coding_is_used_where_it_is_named_and_not_refused() {
-        let asked = |value: &'static str| HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+        let asked =
+            |value: &'static str| HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
         assert!(accepts(&asked("gzip, deflate, br"), "br"));
         assert!(accepts(&asked("gzip;q=0.5, BR; q=1"), "br"));
         assert!(!accepts(&asked("gzip, br;q=0"), "br"));
