@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::base::{Error, ErrorKind, Result};
@@ -15,6 +16,9 @@ const SUSPECT: &str = ".suspect";
 /// A database that somebody else has is waited for so often and so long: a second.
 const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Compiled statements that a connection keeps: more than any of ours has.
+const STATEMENTS: usize = 128;
 
 /// A database's shape: how to make it, and how to get there from any earlier version.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +180,7 @@ pub fn open_to_read(path: &Path, schema: Schema) -> Result<Connection> {
     };
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(at)?;
+    ready(&connection).map_err(at)?;
     connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;").map_err(at)?;
     let found: i64 = connection.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(at)?;
     if found == schema.version() {
@@ -240,6 +245,7 @@ fn try_open(path: &Path, schema: Schema, verify: bool) -> Result<Connection> {
         options.map_err(|e| Error::io("cannot make the database", path, e))?;
     }
     let mut connection = Connection::open(path).map_err(at)?;
+    ready(&connection).map_err(at)?;
     connection
         .execute_batch(
             "PRAGMA busy_timeout = 5000; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
@@ -251,6 +257,13 @@ fn try_open(path: &Path, schema: Schema, verify: bool) -> Result<Connection> {
     }
     upgrade(&mut connection, schema).map_err(|e| e.at(path.display()))?;
     Ok(connection)
+}
+
+/// Statements are compiled once. SQLite with STAT4, as it is built here, else compiles one anew for each value that is bound
+/// where a value could choose the plan (as beside a partial index): a third of the time that a list took.
+fn ready(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn upgrade(connection: &mut Connection, schema: Schema) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rusqlite::StatementStatus;
 use wardwatch::base::ErrorKind;
 use wardwatch::centre::store::STATEMENTS;
 use wardwatch::store::{SCHEMA, sqlite};
@@ -95,5 +96,26 @@ fn lists_of_events_are_read_along_an_index_and_never_sorted() {
         }
         assert!(plan.contains("SEARCH event USING"), "{name}: {plan}");
         assert!(!plan.contains("SCAN event") && !plan.contains("TEMP B-TREE"), "{name}: {plan}");
+    }
+}
+
+#[test]
+fn statements_are_compiled_once_whatever_is_bound_to_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("centre.db");
+    let schema = wardwatch::centre::store::sqlite::SCHEMA;
+    let opened = sqlite::open(&path, schema, 0).expect("opens");
+    let reading = sqlite::open_to_read(&path, schema).expect("opens");
+    for connection in [&opened.connection, &reading] {
+        for (name, sql) in STATEMENTS {
+            let mut statement = connection.prepare(sql).expect("prepares");
+            for value in [1, 2] {
+                for at in 1..=statement.parameter_count() {
+                    statement.raw_bind_parameter(at, value).expect("binds");
+                }
+                statement.raw_query().next().expect("steps");
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{name}");
+        }
     }
 }

@@ -318,16 +318,16 @@ impl Cursor {
     }
 }
 
-/// A combination that events have, as the store knows it.
-#[derive(Clone, Debug)]
-pub(super) struct Facet {
+/// A combination that events have, as it stands in its row of the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facet<'a> {
     pub(super) id: i64,
-    pub(super) node: String,
-    pub(super) camera: String,
-    pub(super) rule: String,
-    pub(super) kind: String,
+    pub(super) node: &'a str,
+    pub(super) camera: &'a str,
+    pub(super) rule: &'a str,
+    pub(super) kind: &'a str,
     pub(super) severity: Severity,
-    pub(super) label: String,
+    pub(super) label: &'a str,
     pub(super) phase: Phase,
     pub(super) state: TriageState,
     /// When the last event of it began.
@@ -424,29 +424,29 @@ impl Wanted {
     }
 
     /// Whether events of `facet` are asked for.
-    pub(super) fn takes(&self, facet: &Facet) -> bool {
-        fn one<T: PartialEq>(values: &[T], value: &T) -> bool {
-            values.is_empty() || values.contains(value)
+    pub(super) fn takes(&self, facet: &Facet<'_>) -> bool {
+        fn one<T: PartialEq<V>, V: ?Sized>(values: &[T], value: &V) -> bool {
+            values.is_empty() || values.iter().any(|v| v == value)
         }
         one(&self.severities, &facet.severity)
             && one(&self.phases, &facet.phase)
             && one(&self.states, &facet.state)
-            && one(&self.rules, &facet.rule)
-            && one(&self.kinds, &facet.kind)
-            && one(&self.labels, &facet.label)
-            && Self::reaches(self.cameras.as_ref(), &facet.node, &facet.camera)
+            && one(&self.rules, facet.rule)
+            && one(&self.kinds, facet.kind)
+            && one(&self.labels, facet.label)
+            && Self::reaches(self.cameras.as_ref(), facet.node, facet.camera)
             && !(self.cameras_only && facet.camera.is_empty())
             && self.has_words(facet)
     }
 
-    fn has_words(&self, facet: &Facet) -> bool {
+    fn has_words(&self, facet: &Facet<'_>) -> bool {
         if self.words.is_empty() {
             return true;
         }
         // A line break is white space and so in no word: none reaches from one name into the next.
-        let Facet { node, camera, rule, kind, label, .. } = facet;
-        let names = fold(&[node.as_str(), camera, rule, kind, label].join("\n"));
-        let called = self.names.get(&(node.clone(), camera.clone())).map_or("", String::as_str);
+        let &Facet { node, camera, rule, kind, label, .. } = facet;
+        let names = fold(&[node, camera, rule, kind, label].join("\n"));
+        let called = self.names.get(&(node.to_owned(), camera.to_owned())).map_or("", String::as_str);
         self.words.iter().all(|word| names.contains(word.as_str()) || called.contains(word.as_str()))
     }
 }

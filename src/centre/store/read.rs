@@ -2,6 +2,7 @@
 //! writer nor hold it up. It starts no thread: `app` runs each [`Reader`] on one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -304,47 +305,76 @@ fn plain_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Curso
     list(db, KEYS, params![wanted.from_ms, started_ms, node, id, want as i64], key)
 }
 
-/// The events that are looked at along time before facets are, with the facet of each, as long as that is the smaller part
-/// of the work; and whether these are all of the span.
-fn walk(db: &Connection, wanted: &Wanted, facets: &[Facet], want: usize) -> Result<(Vec<(Cursor, i64)>, bool)> {
-    let most = 4 * facets.len() + 16 * want;
+/// Looks at the newest events of the span along time, with the facet of each, as long as that is the smaller part of the
+/// work than to look at each of `facets`, and as long as `see` wants more. Gives where it ended; `None`: with the span.
+fn walk(
+    db: &Connection,
+    wanted: &Wanted,
+    facets: usize,
+    want: usize,
+    mut see: impl FnMut(i64, &Row<'_>) -> Result<ControlFlow<()>>,
+) -> Result<Option<Cursor>> {
+    let failed = |e| fault(DOING, e);
+    let most = 4 * facets + 16 * want;
     let Cursor { started_ms, node, id } = &wanted.before;
-    let values = params![wanted.from_ms, started_ms, node, id, most as i64];
-    let seen = list(db, WALK, values, |r| Ok((key(r)?, column(r, 3)?)))?;
-    let all = seen.len() < most;
-    Ok((seen, all))
+    let mut statement = db.prepare_cached(WALK).map_err(failed)?;
+    let mut rows = statement.query(params![wanted.from_ms, started_ms, node, id, most as i64]).map_err(failed)?;
+    let mut seen = 0;
+    while let Some(row) = rows.next().map_err(failed)? {
+        seen += 1;
+        if see(column(row, 3)?, row)?.is_break() || seen == most {
+            return Ok(Some(key(row)?));
+        }
+    }
+    Ok(None)
 }
 
 /// The newest `want` of all wanted facets. Few events may be in the span, or most of the newest be wanted: so the newest
 /// are looked at first. Then each facet is; what was found raises the floor for those that follow, and those with the
 /// newest events come first: most of the others cost one look into the index, or none.
 fn faceted_keys(db: &Connection, wanted: &Wanted, want: usize) -> Result<Vec<Cursor>> {
-    let facets = facets(db, wanted)?;
-    let (seen, all) = walk(db, wanted, &facets, want)?;
-    let ids: HashSet<i64> = facets.iter().map(|facet| facet.id).collect();
-    let last = seen.last().map_or(&wanted.before, |(key, _)| key).clone();
-    let mut best: BTreeSet<Cursor> =
-        seen.into_iter().filter(|(_, facet)| ids.contains(facet)).map(|(key, _)| key).take(want).collect();
-    if all || best.len() == want {
-        return Ok(best.into_iter().rev().collect());
+    let failed = |e| fault(DOING, e);
+    let mut facets = facets(db, wanted, |facet| (facet.newest_ms, facet.id))?;
+    facets.sort_unstable_by_key(|(newest_ms, _)| std::cmp::Reverse(*newest_ms));
+    if facets.is_empty() {
+        return Ok(Vec::new());
     }
-    let Cursor { started_ms, node, id } = &last;
-    for facet in facets {
-        let full = best.len() >= want;
-        let floor = best.first().filter(|_| full).map_or(wanted.from_ms, |key: &Cursor| key.started_ms);
-        if facet.newest_ms < floor {
+    let ids: HashSet<i64> = facets.iter().map(|(_, id)| *id).collect();
+    let mut best = BTreeSet::new();
+    let ended = walk(db, wanted, facets.len(), want, |facet, row| {
+        if ids.contains(&facet) {
+            best.insert(key(row)?);
+        }
+        Ok(if best.len() == want { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let Some(Cursor { started_ms, node, id }) = ended.filter(|_| best.len() < want) else {
+        return Ok(best.into_iter().rev().collect());
+    };
+    let mut statement = db.prepare_cached(KEYS_OF_FACET).map_err(failed)?;
+    for (newest_ms, facet) in facets {
+        let lowest = |best: &BTreeSet<Cursor>| best.first().filter(|_| best.len() >= want).map(|key| key.started_ms);
+        let floor = lowest(&best).unwrap_or(wanted.from_ms);
+        if newest_ms < floor {
             break;
         }
-        best.extend(list(db, KEYS_OF_FACET, params![floor, started_ms, node, id, want as i64, facet.id], key)?);
-        while best.len() > want {
-            best.pop_first();
+        let values = params![floor, started_ms, node, id, want as i64, facet];
+        let mut rows = statement.query(values).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            // The newest come first: what is older than the oldest that counts, nothing follows that counts.
+            if lowest(&best).is_some_and(|lowest| column::<i64>(row, 0).is_ok_and(|at| at < lowest)) {
+                break;
+            }
+            best.insert(key(row)?);
+            if best.len() > want {
+                best.pop_first();
+            }
         }
     }
     Ok(best.into_iter().rev().collect())
 }
 
-/// The facets that are wanted, those with the newest events first.
-fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
+/// What `pick` makes of each facet that is wanted.
+fn facets<T>(db: &Connection, wanted: &Wanted, mut pick: impl FnMut(&Facet<'_>) -> T) -> Result<Vec<T>> {
     let failed = |e| fault(DOING, e);
     let mut statement = db.prepare_cached(FACETS).map_err(failed)?;
     let mut rows = statement.query([wanted.from_ms]).map_err(failed)?;
@@ -352,37 +382,46 @@ fn facets(db: &Connection, wanted: &Wanted) -> Result<Vec<Facet>> {
     while let Some(r) = rows.next().map_err(failed)? {
         let facet = Facet {
             id: column(r, 0)?,
-            node: column(r, 1)?,
-            camera: column(r, 2)?,
-            rule: column(r, 3)?,
-            kind: column(r, 4)?,
+            node: text(r, 1)?,
+            camera: text(r, 2)?,
+            rule: text(r, 3)?,
+            kind: text(r, 4)?,
             severity: word(r, 5)?,
-            label: column(r, 6)?,
+            label: text(r, 6)?,
             phase: word(r, 7)?,
             state: word(r, 8)?,
             newest_ms: column(r, 9)?,
         };
         if wanted.takes(&facet) {
-            found.push(facet);
+            found.push(pick(&facet));
         }
     }
-    found.sort_by_key(|facet| std::cmp::Reverse(facet.newest_ms));
     Ok(found)
+}
+
+/// A text where it stands.
+fn text<'a>(r: &'a Row<'_>, index: usize) -> Result<&'a str> {
+    let value = r.get_ref(index).map_err(|e| fault(DOING, e))?;
+    value.as_str().map_err(|e| Error::new(ErrorKind::Corrupt, "a stored event has a column of another kind").source(e))
 }
 
 fn counts(db: &Connection, wanted: &Wanted, now_ms: i64) -> Result<Counts> {
     let snoozes = super::triage::snoozes(db, now_ms)?;
-    let facets = facets(db, wanted)?;
-    let (seen, all) = walk(db, wanted, &facets, 0)?;
+    let facets = facets(db, wanted, |f| {
+        let snoozed = snoozes.iter().any(|s| s.covers(f.node, f.camera, f.rule));
+        (f.id, f.severity, f.state, snoozed)
+    })?;
     let mut in_span: HashMap<i64, u64> = HashMap::new();
-    seen.into_iter().for_each(|(_, facet)| *in_span.entry(facet).or_default() += 1);
+    let ended = walk(db, wanted, facets.len(), 0, |facet, _| {
+        *in_span.entry(facet).or_default() += 1;
+        Ok(ControlFlow::Continue(()))
+    })?;
     let mut counts = Counts::default();
-    for facet in facets {
+    for (facet, severity, state, snoozed) in facets {
         let Counts { alerts, notices, new_alerts, owned, dispatched } = &mut counts;
-        let of_severity = if facet.severity == Severity::Alert { alerts } else { notices };
-        let snoozed = || snoozes.iter().any(|s| s.covers(&facet.node, &facet.camera, &facet.rule));
-        let of_state = match (facet.state, facet.severity) {
-            (TriageState::New, Severity::Alert) if !snoozed() => Some(new_alerts),
+        let of_severity = if severity == Severity::Alert { alerts } else { notices };
+        let of_state = match (state, severity) {
+            (TriageState::New, Severity::Alert) if !snoozed => Some(new_alerts),
             (TriageState::Owned, _) => Some(owned),
             (TriageState::Dispatched, _) => Some(dispatched),
             (TriageState::New | TriageState::Resolved, _) => None,
@@ -390,11 +429,11 @@ fn counts(db: &Connection, wanted: &Wanted, now_ms: i64) -> Result<Counts> {
         let lowest = of_state.as_deref().map_or(*of_severity, |n| (*n).min(*of_severity));
         let found = match lowest {
             MAX_COUNT.. => continue,
-            _ if all => in_span.get(&facet.id).copied().unwrap_or_default(),
+            _ if ended.is_none() => in_span.get(&facet).copied().unwrap_or_default(),
             _ => db
                 .prepare_cached(COUNT)
                 .and_then(|mut s| {
-                    s.query_row(params![facet.id, wanted.from_ms, wanted.to_ms, MAX_COUNT - lowest], |r| r.get(0))
+                    s.query_row(params![facet, wanted.from_ms, wanted.to_ms, MAX_COUNT - lowest], |r| r.get(0))
                 })
                 .map_err(|e| fault(DOING, e))?,
         };
@@ -438,8 +477,7 @@ fn read_summary(r: &Row<'_>) -> Result<EventSummary> {
 
 /// One of the words that phases and severities are stored as.
 fn word<T: serde::de::DeserializeOwned>(r: &Row<'_>, index: usize) -> Result<T> {
-    let word: String = column(r, index)?;
-    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(&word))
+    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text(r, index)?))
         .map_err(|e| Error::new(ErrorKind::Corrupt, "a stored event has a word that nobody knows").source(e))
 }
 
