@@ -10,7 +10,7 @@ const early: Plugin = {
     handler(html, { bundle }) {
       const chunk = Object.values(bundle ?? {}).find((c) => c.type === 'chunk' && c.isEntry && c.name === 'early');
       const src = chunk ? `./${chunk.fileName}` : '/src/early.ts';
-      return html.replace('<!-- early -->', `<script type="module" src="${src}"></script>`);
+      return html.replace('<!-- early -->', `<script type="module" async src="${src}"></script>`);
     },
   },
 };

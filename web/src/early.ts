@@ -20,12 +20,15 @@ function sawEvents(): boolean {
   }
 }
 
-ask('site');
-ask('session');
-if (sawEvents() && /^(#\/?(now)?)?$/.test(location.hash)) {
-  ask('events?severity=alert&state=new&state=owned&state=dispatched&limit=200');
-  ask('events?limit=50');
+// Unless the page was faster: then it has asked by itself.
+if (globalThis.wardwatchEarly === undefined) {
+  globalThis.wardwatchEarly = asked;
+  ask('site');
+  ask('session');
+  if (sawEvents() && /^(#\/?(now)?)?$/.test(location.hash)) {
+    ask('events?severity=alert&state=new&state=owned&state=dispatched&limit=200');
+    ask('events?limit=50');
+  }
 }
-globalThis.wardwatchEarly = asked;
 
 export {};

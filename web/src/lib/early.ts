@@ -6,8 +6,9 @@ declare global {
 
 /** The answer that is on its way already, if there is one. */
 export function early(method: string, address: string): Promise<Response> | undefined {
-  const asked = globalThis.wardwatchEarly;
-  if (method !== 'GET' || !asked) return undefined;
+  // Should it come only now, it has nothing to do any more.
+  const asked = (globalThis.wardwatchEarly ??= new Map());
+  if (method !== 'GET') return undefined;
   const answer = asked.get(address);
   asked.delete(address);
   return answer;
@@ -15,5 +16,5 @@ export function early(method: string, address: string): Promise<Response> | unde
 
 /** What was asked for somebody who is not here any more, or is refused, is no answer for the next one. */
 export function forgetEarly(): void {
-  globalThis.wardwatchEarly = undefined;
+  globalThis.wardwatchEarly?.clear();
 }

@@ -7,7 +7,7 @@ function formatOf(zone: string): Intl.DateTimeFormat {
   if (!format) {
     const options: Intl.DateTimeFormatOptions = {
       timeZone: zone, hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit',
-      hour: '2-digit', minute: '2-digit', second: '2-digit', weekday: 'short',
+      hour: '2-digit', minute: '2-digit', second: '2-digit',
     };
     format = new Intl.DateTimeFormat('en-GB', options);
     formats.set(zone, format);
@@ -21,16 +21,37 @@ export interface WallTime {
   weekday: number;
 }
 
-const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
+const DAY_MS = 86_400_000;
+/** How far clocks are ahead of UTC, by zone and day of UTC: a list has hundreds of times, and the browser takes long for each.
+ *  NaN: a day on which they are changed. */
+const offsets = new Map<string, number>();
+
+function askedOffset(ms: number, zone: string): number {
+  const parts: Record<string, number> = {};
+  for (const p of formatOf(zone).formatToParts(ms)) parts[p.type] = Number(p.value);
+  const { year, month, day, hour, minute, second } = parts as unknown as WallTime;
+  return Date.UTC(year, month - 1, day, hour, minute, second) - Math.floor(ms / 1_000) * 1_000;
+}
+
+function offset(ms: number, zone: string): number {
+  const day = Math.floor(ms / DAY_MS);
+  const key = `${zone} ${day}`;
+  let known = offsets.get(key);
+  if (known === undefined) {
+    const [begin, end] = [askedOffset(day * DAY_MS, zone), askedOffset((day + 1) * DAY_MS, zone)];
+    known = begin === end ? begin : NaN;
+    if (offsets.size >= 1_000) offsets.clear();
+    offsets.set(key, known);
+  }
+  return Number.isNaN(known) ? askedOffset(ms, zone) : known;
+}
 
 export function wallTime(ms: number, zone: string): WallTime {
-  const parts: Record<string, string> = {};
-  for (const p of formatOf(zone).formatToParts(ms)) parts[p.type] = p.value;
-  const number = (name: string) => Number(parts[name]);
+  const shown = new Date(ms + offset(ms, zone));
   return {
-    year: number('year'), month: number('month'), day: number('day'),
-    hour: number('hour'), minute: number('minute'), second: number('second'),
-    weekday: WEEKDAYS.indexOf(parts['weekday'] ?? ''),
+    year: shown.getUTCFullYear(), month: shown.getUTCMonth() + 1, day: shown.getUTCDate(),
+    hour: shown.getUTCHours(), minute: shown.getUTCMinutes(), second: shown.getUTCSeconds(),
+    weekday: shown.getUTCDay(),
   };
 }
 

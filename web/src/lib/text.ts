@@ -13,6 +13,8 @@ function kept<T>(map: Map<string, T>, key: string, make: () => T): T {
 
 /** "0,2" in Vietnamese, "0.2" in English; with so many decimals, or with those it has. Never grouped: it may be typed back. */
 export function number(n: number, lang: string, decimals?: number): string {
+  // Most are whole, and a browser takes long to learn how a language writes them.
+  if (Number.isSafeInteger(n) && !decimals) return String(n);
   const [least, most] = [decimals ?? 0, decimals ?? 6];
   return kept(formats, `${lang} ${least} ${most}`, () =>
     new Intl.NumberFormat(lang, { useGrouping: false, minimumFractionDigits: least, maximumFractionDigits: most })).format(n);

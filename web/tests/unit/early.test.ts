@@ -4,7 +4,6 @@ const asked: string[] = [];
 let status = 200;
 
 beforeEach(() => {
-  vi.resetModules();
   vi.unstubAllGlobals();
   asked.length = 0;
   status = 200;
@@ -18,6 +17,9 @@ beforeEach(() => {
 });
 
 async function opened(hash: string) {
+  vi.resetModules();
+  globalThis.wardwatchEarly = undefined;
+  asked.length = 0;
   vi.stubGlobal('location', { hash });
   await import('../../src/early');
   return [...asked];
@@ -37,14 +39,8 @@ test('what the first view asks for is what was asked for before it was there', a
 
 test('events are asked for where they are shown at once, and by those who saw some here before', async () => {
   expect(await opened('#/now')).toHaveLength(4);
-  vi.resetModules();
-  asked.length = 0;
   expect(await opened('#/wall')).toEqual(['site', 'session']);
-  vi.resetModules();
-  asked.length = 0;
   expect(await opened('#/now?severity=alert')).toEqual(['site', 'session']);
-  vi.resetModules();
-  asked.length = 0;
   vi.stubGlobal('localStorage', { getItem: () => null });
   expect(await opened('#/now')).toEqual(['site', 'session']);
 });
@@ -57,4 +53,15 @@ test('whoever logs in is not answered what was refused before', async () => {
   status = 200;
   await api.events({ limit: 50 });
   expect(asked).toHaveLength(5);
+});
+
+test('a page that was faster than the script asks for itself, once', async () => {
+  await opened('#/wall');
+  globalThis.wardwatchEarly = undefined;
+  asked.length = 0;
+  const { api } = await import('../../src/lib/api');
+  await Promise.all([api.site(), api.me()]);
+  vi.resetModules();
+  await import('../../src/early');
+  expect(asked).toEqual(['site', 'session']);
 });

@@ -84,3 +84,13 @@ describe('nights', () => {
     expect(to_ms - from_ms).toBe(13 * 3_600_000);
   });
 });
+
+test('on a day on which clocks are changed each moment has its own time', () => {
+  const zone = 'Europe/Berlin';
+  const change = Date.UTC(2026, 9, 25, 1);
+  expect([change - 1_000, change, change + 3_600_000].map((ms) => f.dateTimeSeconds(ms, zone))).toEqual([
+    '25/10/2026 02:59:59', '25/10/2026 02:00:00', '25/10/2026 03:00:00',
+  ]);
+  expect(f.wallTime(Date.UTC(1999, 11, 31, 23, 30), 'Asia/Ho_Chi_Minh')).toEqual({ year: 2000, month: 1, day: 1, hour: 6, minute: 30, second: 0, weekday: 6 });
+  expect(f.wallTime(Date.UTC(2026, 0, 1, 2) + 999, 'America/St_Johns')).toEqual({ year: 2025, month: 12, day: 31, hour: 22, minute: 30, second: 0, weekday: 3 });
+});
