@@ -252,10 +252,12 @@ fn the_openapi_document_is_the_published_one() {
 #[test]
 fn every_route_has_an_entry_in_the_matrix() {
     let document: Value = serde_json::from_str(&v1::openapi()).expect("JSON");
-    let mut routes = BTreeSet::new();
+    let (mut routes, mut names) = (BTreeSet::new(), BTreeSet::new());
     for (path, methods) in document["paths"].as_object().expect("paths") {
-        for method in methods.as_object().expect("methods").keys() {
+        for (method, operation) in methods.as_object().expect("methods") {
             routes.insert((method.clone(), path.clone()));
+            let name = operation["operationId"].as_str().expect("each has a name");
+            assert!(names.insert(name.to_owned()), "{name} is the name of two operations");
         }
     }
     let decided: BTreeSet<_> = ROUTES.iter().map(|(m, p, _)| ((*m).to_owned(), (*p).to_owned())).collect();

@@ -69,12 +69,16 @@ export async function eventIn(page: Page, query: string, wanted: (e: any) => boo
 }
 
 export async function expectAccessible(page: Page, what: string): Promise<void> {
-  // What is told at the edge covers what lies below it until it is put away; it has a test of its own, over a dialog.
-  if (await page.locator('dialog[open]').count() === 0) {
-    await page.locator('[data-test=news] button').evaluateAll((all) => { for (const button of all) (button as HTMLElement).click(); });
+  const news = page.locator('[data-test=news] button');
+  for (let tries = 3; ; tries -= 1) {
+    // What is told at the edge covers what lies below it until it is put away; it has a test of its own, over a dialog.
+    if (await page.locator('dialog[open]').count() === 0) await news.evaluateAll((all) => { for (const button of all) (button as HTMLElement).click(); });
+    const found = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze();
+    // Something may have been told meanwhile.
+    if (found.violations.length > 0 && tries > 1 && await news.count() > 0) continue;
+    expect(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), what).toEqual([]);
+    return;
   }
-  const found = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze();
-  expect(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), what).toEqual([]);
 }
 
 export async function expectNoSidewaysScroll(page: Page, what: string): Promise<void> {

@@ -244,14 +244,24 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(stream::stream))
 }
 
+/// "get_events_node_id" of `GET /events/{node}/{id}`: one for each operation, as OpenAPI wants it.
+fn operation_id(method: &str, address: &str) -> String {
+    let words = address.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
 /// The API's OpenAPI document, as JSON.
 pub fn openapi() -> String {
     let mut document = routes().split_for_parts().1;
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    for path in document.paths.paths.values_mut() {
+    for (address, path) in &mut document.paths.paths {
         let PathItem { get, put, post, delete, patch, .. } = path;
-        for operation in [get, put, post, delete, patch].into_iter().flatten() {
+        let operations = [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
             problem::describe(&mut operation.responses.responses);
+            // Those of the functions' names are no names of operations: several have the same.
+            operation.operation_id = Some(operation_id(method, address));
         }
     }
     document.to_pretty_json().unwrap_or_default()
