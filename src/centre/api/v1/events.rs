@@ -71,7 +71,7 @@ pub(super) async fn list(api: State, visitor: Visitor, Asked(filter): Asked<Filt
     visitor.may(Action::Search, &Object::Ward)?;
     let query = api.query(&visitor, &filter)?;
     let written = visitor.see_lately(&api, Action::Search, About::new(searched(&filter)));
-    // Both before anything is answered.
+    // The row need not wait for the answer to be found; the answer goes out only when the row is on disk.
     let (written, page) = tokio::join!(written, api.events.events(query));
     written?;
     let page = page?;

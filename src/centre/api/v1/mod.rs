@@ -260,7 +260,7 @@ pub fn openapi() -> String {
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
             problem::describe(&mut operation.responses.responses);
-            // Those of the functions' names are no names of operations: several have the same.
+            // By default it is the function's name, and several modules have a `list`.
             operation.operation_id = Some(operation_id(method, address));
         }
     }
