@@ -20,6 +20,7 @@ use wardwatch::ingest::sample::SampleOptions;
 use crate::support::rtsp::{
     Bad, BadCamera, Camera, endpoint, h264, h264_small, h265, mjpeg, self_signed, transcoded, with_sound,
 };
+use crate::support::site::free_port;
 use crate::support::wait;
 
 /// Long enough for two busy cores; nothing is measured by it.
@@ -428,7 +429,7 @@ fn a_camera_that_loses_power_comes_back_with_other_settings() {
 
 #[test]
 fn nobody_at_home_is_unreachable() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+    let port = free_port();
     for url in [format!("rtsp://127.0.0.1:{port}/x"), "rtsp://no-such-camera.invalid/x".into()] {
         let watched = Watched::start(endpoint(url));
         watched.until_fault(FaultKind::Unreachable);

@@ -8,6 +8,7 @@ use wardwatch::config::CamerasDocument;
 use wardwatch::ingest::sample::SampleOptions;
 
 use crate::support::rtsp::{Bad, BadCamera, Camera, h264_small, h265, self_signed};
+use crate::support::site::free_port;
 
 /// Stands for a password; must never be seen.
 const CANARY: &str = "kanarienvogel";
@@ -150,12 +151,11 @@ fn check(change: impl Fn(&Path, &str) -> String) -> (Output, String) {
     let cameras = read("cameras.example.toml").replace("192.168.1.20:554", "127.0.0.1:9");
     std::fs::write(directory.path().join("cameras.example.toml"), cameras).expect("written");
     let here = |path: &str| format!("\"{}\"", root.join(path).display());
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let site = read("wardwatch.example.toml")
         .replace("\"models\"", &here("models"))
         .replace("\".cache/onnxruntime/", &here(".cache/onnxruntime/").replace("/\"", "/"))
-        .replace(":9464\"\n", &format!(":{}\"\n", free()))
-        .replace(":9465\"\n", &format!(":{}\"\n", free()))
+        .replace(":9464\"\n", &format!(":{}\"\n", free_port()))
+        .replace(":9465\"\n", &format!(":{}\"\n", free_port()))
         .replace("port = 1883", "port = 0");
     let path = directory.path().join("wardwatch.toml");
     std::fs::write(&path, change(directory.path(), &site)).expect("written");

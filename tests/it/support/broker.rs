@@ -1,12 +1,13 @@
 //! A real mosquitto on a free loopback port, open to everyone, stopped by its own pid. For what the supervised one of
 //! `publish::broker` cannot be told: odd limits, and dying when a test says so.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use wardwatch::config::MqttConfig;
 
+use super::site::free_port;
 use super::wait::until;
 
 pub struct Mosquitto {
@@ -26,8 +27,7 @@ impl Mosquitto {
     /// Reserves a port and writes the configuration, but starts nothing yet.
     pub fn stopped(extra: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
+        let port = free_port();
         let config = format!(
             "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n\
              max_inflight_messages 256\n{extra}\n"

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::onnx;
@@ -23,10 +24,19 @@ pub fn wardwatch() -> Command {
     Command::new(env!("CARGO_BIN_EXE_wardwatch"))
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on, given away once. It lies below those that the system deals out by itself (32768 and
+/// up, `ip_local_port_range`): between this answer and the moment when a process listens there, some seconds later, no
+/// other test and no outgoing connection can come by it.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("bound").port()
+    const PORTS: std::ops::Range<u32> = 12_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another test program that runs at the same time begins elsewhere.
+    let begin = std::process::id().wrapping_mul(997);
+    (0..PORTS.end - PORTS.start)
+        .map(|_| PORTS.start + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start))
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
 }
 
 /// A directory with what a node and a centre need.
