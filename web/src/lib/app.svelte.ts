@@ -2,8 +2,9 @@
 // Views read it; only this file changes it.
 
 import { api, ApiError, whenUnauthorized } from './api';
-import { forgetEarly } from './early';
+import { earlyAnswered, forgetEarly } from './early';
 import { cameraOf } from './feed';
+import { tellOffset } from './format';
 import { language } from './i18n.svelte';
 import { News } from './news.svelte';
 import { remember, remembered } from './prefs';
@@ -36,6 +37,8 @@ const UNHEARD_MS = 1_500;
 /** What was missed comes right after the line is back. */
 const CATCH_UP_MS = 10_000;
 const AGAIN_MS = 5_000;
+/** So long the first view waits for what it will show, rather than being laid out twice. */
+const TOGETHER_MS = 150;
 
 class App {
   site = $state.raw<Site | null>(null);
@@ -124,9 +127,11 @@ class App {
       this.site = site.value;
       this.#clock(this.site.now_ms);
       language.zone = this.site.timezone || language.zone;
+      tellOffset(language.zone, this.site.utc_offset);
       if (me.status === 'rejected') throw me.reason;
       this.enter(me.value);
       this.unreachable = false;
+      if (!this.ready) await earlyAnswered(TOGETHER_MS);
     } catch (error) {
       const refused = error instanceof ApiError && error.code === 'unauthorized';
       this.unreachable = !refused;

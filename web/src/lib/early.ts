@@ -18,3 +18,11 @@ export function early(method: string, address: string): Promise<Response> | unde
 export function forgetEarly(): void {
   globalThis.wardwatchEarly?.clear();
 }
+
+/** When all of them are answered that nobody has taken yet, or so much later. */
+export async function earlyAnswered(most_ms: number): Promise<void> {
+  const answers = [...(globalThis.wardwatchEarly?.values() ?? [])];
+  if (answers.length === 0) return;
+  const late = new Promise((resolve) => setTimeout(resolve, most_ms));
+  await Promise.race([Promise.allSettled(answers), late]);
+}

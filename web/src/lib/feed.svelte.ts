@@ -18,6 +18,8 @@ const MOST = 3_000;
 const BRIDGE = 5;
 /** So many more pages of 200 are read of the alerts that wait. */
 const WAITING = 2;
+/** A browser has painted what it was given. */
+const PAINTED_MS = 50;
 const OPEN = ['new', 'owned', 'dispatched'];
 const MINUTE_MS = 60_000;
 
@@ -141,8 +143,8 @@ export class Feed {
       this.done = came.next === null;
       this.failed = '';
       app.news.seen([...(pins?.items ?? []), ...came.items], app.now);
-      // Those that have waited longest come last, and are to stand first.
-      if (pins?.next) void this.#allWaiting(turn, known, { ...waiting }, pins).catch(() => {});
+      // Those that have waited longest come last, and are to stand first. What is there is shown meanwhile.
+      if (pins?.next) setTimeout(() => void this.#allWaiting(turn, known, { ...waiting }, pins).catch(() => {}), PAINTED_MS);
     } catch (error) {
       if (turn !== this.#turn) return;
       this.failed = problemText(error);

@@ -1,5 +1,7 @@
 // Times as they are written here: dd/MM/yyyy, 24 hours, in the site's zone whatever the browser's.
 
+import type { UtcOffset } from './types';
+
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 function formatOf(zone: string): Intl.DateTimeFormat {
@@ -26,6 +28,19 @@ const DAY_MS = 86_400_000;
  *  NaN: a day on which they are changed. */
 const offsets = new Map<string, number>();
 
+/** What the centre says of its own zone: with it nobody waits for the browser to read its time zones. */
+let told: { zone: string; offset: UtcOffset } | null = null;
+
+export function tellOffset(zone: string, offset: UtcOffset): void {
+  told = { zone, offset };
+}
+
+function toldOffset(ms: number, zone: string): number | null {
+  if (told?.zone !== zone) return null;
+  const { seconds, from_ms, to_ms } = told.offset;
+  return (from_ms === null || ms >= from_ms) && (to_ms === null || ms < to_ms) ? seconds * 1_000 : null;
+}
+
 function askedOffset(ms: number, zone: string): number {
   const parts: Record<string, number> = {};
   for (const p of formatOf(zone).formatToParts(ms)) parts[p.type] = Number(p.value);
@@ -34,6 +49,8 @@ function askedOffset(ms: number, zone: string): number {
 }
 
 function offset(ms: number, zone: string): number {
+  const said = toldOffset(ms, zone);
+  if (said !== null) return said;
   const day = Math.floor(ms / DAY_MS);
   const key = `${zone} ${day}`;
   let known = offsets.get(key);

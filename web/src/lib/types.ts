@@ -15,10 +15,14 @@ export type CameraKey = [node: string, camera: string];
 
 export interface Person { id: string; display_name: string }
 
+/** How far clocks are ahead of UTC, from `from_ms` until before `to_ms`; null: without end. */
+export interface UtcOffset { seconds: number; from_ms: number | null; to_ms: number | null }
+
 export interface Site {
   ward: string;
   ward_name: string;
   timezone: string;
+  utc_offset: UtcOffset;
   version: string;
   setup_needed: boolean;
   now_ms: number;

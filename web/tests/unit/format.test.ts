@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import * as f from '../../src/lib/format';
 import { sha256 } from '../../src/lib/sha256';
 import { stillName } from '../../src/lib/still';
@@ -93,4 +93,19 @@ test('on a day on which clocks are changed each moment has its own time', () => 
   ]);
   expect(f.wallTime(Date.UTC(1999, 11, 31, 23, 30), 'Asia/Ho_Chi_Minh')).toEqual({ year: 2000, month: 1, day: 1, hour: 6, minute: 30, second: 0, weekday: 6 });
   expect(f.wallTime(Date.UTC(2026, 0, 1, 2) + 999, 'America/St_Johns')).toEqual({ year: 2025, month: 12, day: 31, hour: 22, minute: 30, second: 0, weekday: 3 });
+});
+
+test('what the centre says of its clocks saves asking the browser, and holds only as long as it says', () => {
+  const zone = 'Europe/Madrid';
+  const [spring, autumn] = [Date.UTC(2026, 2, 29, 1), Date.UTC(2026, 9, 25, 1)];
+  const edges = [spring - 1, spring, spring + 86_400_000, autumn - 1, autumn];
+  const asked = edges.map((ms) => f.dateTimeSeconds(ms, zone));
+  f.tellOffset(zone, { seconds: 7_200, from_ms: spring, to_ms: autumn });
+  expect(edges.map((ms) => f.dateTimeSeconds(ms, zone))).toEqual(asked);
+  const format = vi.spyOn(Intl, 'DateTimeFormat').mockImplementation(() => { throw new Error('asked'); });
+  // Of a zone that was asked for never before.
+  f.tellOffset('Asia/Vientiane', { seconds: 25_200, from_ms: null, to_ms: null });
+  expect(f.dateTime(Date.UTC(2026, 10, 30, 17, 5), 'Asia/Vientiane')).toBe('01/12/2026 00:05');
+  expect(format).not.toHaveBeenCalled();
+  format.mockRestore();
 });

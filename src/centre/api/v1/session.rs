@@ -4,6 +4,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum_extra::extract::CookieJar;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,10 +23,35 @@ pub(super) struct SiteJson {
     ward: String,
     ward_name: String,
     timezone: String,
+    utc_offset: UtcOffsetJson,
     version: String,
     /// Nobody has ever got in: the one-time link of the first commander waits at the centre's machine.
     setup_needed: bool,
     now_ms: i64,
+}
+
+/// How far the site's clocks are ahead of UTC, and from when to when.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UtcOffsetJson {
+    /// Negative: they are behind.
+    seconds: i32,
+    /// Null: since ever.
+    from_ms: Option<i64>,
+    /// Exclusive. Null: no change is foreseen.
+    to_ms: Option<i64>,
+}
+
+impl UtcOffsetJson {
+    fn at(wall_ms: i64, timezone: &TimeZone) -> Self {
+        let at = Timestamp::from_millisecond(wall_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        // A change at this very moment is its beginning.
+        let after = at.checked_add(Span::new().nanoseconds(1)).unwrap_or(at);
+        Self {
+            seconds: timezone.to_offset(at).seconds(),
+            from_ms: timezone.preceding(after).next().map(|change| change.timestamp().as_millisecond()),
+            to_ms: timezone.following(at).next().map(|change| change.timestamp().as_millisecond()),
+        }
+    }
 }
 
 /// Who is logged in.
@@ -79,13 +106,15 @@ pub(super) struct NewPassword {
 /// What this place is.
 #[utoipa::path(get, path = "/site", tag = "session", responses((status = 200, body = SiteJson)))]
 pub(super) async fn site(api: State) -> Answer<Json<SiteJson>> {
+    let now_ms = api.clock.now().wall_ms;
     Ok(Json(SiteJson {
         ward: api.ward.clone(),
         ward_name: api.ward_name.clone(),
         timezone: api.timezone_name.clone(),
+        utc_offset: UtcOffsetJson::at(now_ms, &api.timezone),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         setup_needed: api.accounts.is_new().await?,
-        now_ms: api.clock.now().wall_ms,
+        now_ms,
     }))
 }
 
@@ -229,5 +258,29 @@ impl Me {
             totp,
             expires_ms: session.expires_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_counts_from_one_change_of_the_clocks_to_the_next() {
+        let of = |zone: &str, at: &str| {
+            let at: Timestamp = at.parse().expect("a moment");
+            let timezone = TimeZone::get(zone).expect("known");
+            let UtcOffsetJson { seconds, from_ms, to_ms } = UtcOffsetJson::at(at.as_millisecond(), &timezone);
+            let text = |ms: i64| Timestamp::from_millisecond(ms).expect("a moment").to_string();
+            (seconds, from_ms.map(text), to_ms.map(text))
+        };
+        // Some tables of time zones end with a change that changes nothing.
+        let (seconds, since, until) = of("Asia/Ho_Chi_Minh", "2026-11-30T00:00:00Z");
+        assert_eq!((seconds, since.as_deref()), (25_200, Some("1975-06-12T16:00:00Z")));
+        assert!(until.is_none_or(|until| until.as_str() > "2037"));
+        let (spring, autumn) = (Some("2026-03-29T01:00:00Z".to_owned()), Some("2026-10-25T01:00:00Z".to_owned()));
+        assert_eq!(of("Europe/Paris", "2026-07-01T00:00:00Z"), (7_200, spring.clone(), autumn.clone()));
+        assert_eq!(of("Europe/Paris", "2026-03-29T01:00:00Z"), (7_200, spring.clone(), autumn));
+        assert_eq!(of("Europe/Paris", "2026-03-29T00:59:59.999Z").2, spring);
     }
 }
