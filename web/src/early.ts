@@ -1,11 +1,16 @@
 // Runs before the page itself is there: asks for what its first view needs, so that the answers and the page are on their way
 // together. It imports nothing; `lib/early.ts` hands the answers over.
 
-const asked = new Map<string, Promise<Response>>();
+const asked: NonNullable<typeof globalThis.wardwatchEarly> = new Map();
+
+async function read(address: string) {
+  const response = await fetch(address, { credentials: 'same-origin', signal: AbortSignal.timeout(20_000) });
+  return { response, text: await response.text() };
+}
 
 function ask(path: string): void {
   const address = new URL(`api/v1/${path}`, document.baseURI).href;
-  const answer = fetch(address, { credentials: 'same-origin', signal: AbortSignal.timeout(20_000) });
+  const answer = read(address);
   // Whoever takes it sees what went wrong.
   answer.catch(() => {});
   asked.set(address, answer);

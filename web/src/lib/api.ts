@@ -6,7 +6,7 @@ import type {
 } from './types';
 import type { CamerasDocument, CameraTable, Edit } from './draft';
 import type { Vendor } from './csv';
-import { early, forgetEarly } from './early';
+import { early, forgetEarly, type Answer } from './early';
 import type { TriageAction } from './triage';
 
 export class ApiError extends Error {
@@ -68,7 +68,7 @@ export function whenUnauthorized(handler: () => void): void {
 interface How { query?: Query; timeout_ms?: number; signal?: AbortSignal; headers?: Record<string, string> }
 
 async function call<T>(method: string, path: string, body?: unknown, how: How = {}): Promise<T> {
-  let response: Response;
+  let answer: Answer;
   const timeout = AbortSignal.timeout(how.timeout_ms ?? TIMEOUT_MS);
   const init: RequestInit = { method, credentials: 'same-origin', signal: how.signal ? either(how.signal, timeout) : timeout };
   if (body !== undefined) {
@@ -77,13 +77,14 @@ async function call<T>(method: string, path: string, body?: unknown, how: How = 
   }
   try {
     const address = url(path, how.query);
-    response = await (early(method, address) ?? fetch(address, init));
+    answer = await (early(method, address) ?? read(address, init));
   } catch (cause) {
     if (how.signal?.aborted) throw new ApiError('aborted', 0);
     throw new ApiError(cause instanceof DOMException && cause.name === 'TimeoutError' ? 'timeout' : 'network', 0);
   }
+  const { response, text } = answer;
   if (!response.ok) {
-    const error = problem(response.status, await response.json().catch(() => null));
+    const error = problem(response.status, parsed(text));
     const wait = response.headers.get('retry-after');
     if (wait) error.body['retry_after'] = wait;
     if (error.code === 'unauthorized') {
@@ -92,9 +93,21 @@ async function call<T>(method: string, path: string, body?: unknown, how: How = 
     }
     throw error;
   }
-  if (response.status === 204) return undefined as T;
-  const text = await response.text();
   return (text ? JSON.parse(text) : undefined) as T;
+}
+
+async function read(address: string, init: RequestInit): Promise<Answer> {
+  const response = await fetch(address, init);
+  return { response, text: await response.text() };
+}
+
+/** What a proxy in between says is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 /** A picture that may not be there, with the moment it really shows. */

@@ -1,11 +1,14 @@
 // What `src/early.ts` has asked for, each answer for the first who asks the same.
 
+/** An answer that has been read. */
+export interface Answer { response: Response; text: string }
+
 declare global {
-  var wardwatchEarly: Map<string, Promise<Response>> | undefined;
+  var wardwatchEarly: Map<string, Promise<Answer>> | undefined;
 }
 
 /** The answer that is on its way already, if there is one. */
-export function early(method: string, address: string): Promise<Response> | undefined {
+export function early(method: string, address: string): Promise<Answer> | undefined {
   // Should it come only now, it has nothing to do any more.
   const asked = (globalThis.wardwatchEarly ??= new Map());
   if (method !== 'GET') return undefined;
