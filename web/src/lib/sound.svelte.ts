@@ -12,7 +12,9 @@ const TUNES: Record<Tune, readonly Tone[]> = {
   // Falls: from now on there is silence.
   ended: [[0, 660], [0.3, 495], [0.6, 330]],
 };
-const GESTURES = ['pointerdown', 'keydown'] as const;
+/** Not the press itself: what says that sound waits leaves the page then, and what is below it would move from under the
+ *  finger before it is lifted. */
+const GESTURES = ['click', 'keydown'] as const;
 /** First comes what is to be seen. */
 const FIRST_MS = 300;
 /** A browser that allows it without a gesture has begun by then. */

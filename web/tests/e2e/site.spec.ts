@@ -200,6 +200,20 @@ test('a link that is opened while somebody is logged in asks first, and leaves n
   await expect(officer.locator('#main')).toBeVisible();
 });
 
+test('the first press goes where it was aimed, though a note leaves the page with it', async () => {
+  await open(commander, 'cameras');
+  const note = commander.locator('button', { hasText: 'Cho phép phát âm thanh' });
+  await expect(note).toBeVisible();
+  const button = (await commander.locator('a, button', { hasText: 'Thêm camera' }).boundingBox())!;
+  await commander.mouse.move(button.x + button.width / 2, button.y + button.height / 2);
+  await commander.mouse.down();
+  // So long as people take.
+  await commander.waitForTimeout(200);
+  await commander.mouse.up();
+  await expect(commander).toHaveURL(/#\/cameras\/add$/);
+  await expect(note).toHaveCount(0);
+});
+
 test('a recording is held with a reason, and released with one', async () => {
   test.setTimeout(180_000);
   let event: any;
