@@ -110,7 +110,6 @@ pub struct SampleOptions {
 pub struct SampleCamera {
     port: u16,
     server: rtsp::RTSPServer,
-    context: gst::glib::MainContext,
     main_loop: gst::glib::MainLoop,
     credentials: Option<(String, String)>,
 }
@@ -137,7 +136,6 @@ impl SampleCamera {
         let context = gst::glib::MainContext::new();
         let main_loop = gst::glib::MainLoop::new(Some(&context), false);
         let server = rtsp::RTSPServer::new();
-        serve_on_own_thread(&server);
         server.set_address("127.0.0.1");
         server.set_service(&options.port.to_string());
         let factory = rtsp::RTSPMediaFactory::new();
@@ -166,8 +164,8 @@ impl SampleCamera {
                 .source(e)
         })?;
         let port = u16::try_from(server.bound_port()).unwrap_or(0);
-        let looping = SampleLoop { context: context.clone(), main_loop: main_loop.clone() };
-        Ok((Self { port, server, context, main_loop, credentials: options.credentials }, looping))
+        let credentials = options.credentials;
+        Ok((Self { port, server, main_loop: main_loop.clone(), credentials }, SampleLoop { context, main_loop }))
     }
 
     /// The port it listens on.
@@ -180,33 +178,16 @@ impl SampleCamera {
         self.credentials.as_ref().map(|(_, password)| password.as_str())
     }
 
-    /// Has every connection broken, as by a camera that loses power; it goes on listening.
+    /// Breaks every connection, as a camera that loses power does; it goes on listening.
     pub fn drop_clients(&self) {
-        let server = self.server.clone();
-        self.context.invoke(move || drop_clients(&server));
+        self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
     }
 
-    /// Has every connection broken and the loop ended.
+    /// Breaks every connection and ends the loop.
     pub fn stop(&self) {
-        let (server, main_loop) = (self.server.clone(), self.main_loop.clone());
-        self.context.invoke(move || {
-            drop_clients(&server);
-            main_loop.quit();
-        });
+        self.drop_clients();
+        self.main_loop.quit();
     }
-}
-
-/// Has the thread that runs the server's context serve its connections, too. By itself the server uses another for them;
-/// a connection that one thread closes while another reads from it leaves that one reading from nothing, without end.
-pub fn serve_on_own_thread(server: &rtsp::RTSPServer) {
-    if let Some(pool) = server.thread_pool() {
-        pool.set_max_threads(0);
-    }
-}
-
-/// Breaks every connection of a server; to be called where they are served.
-pub fn drop_clients(server: &rtsp::RTSPServer) {
-    server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
 }
 
 impl Drop for SampleCamera {

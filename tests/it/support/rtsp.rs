@@ -15,7 +15,7 @@ use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::Codec;
 use wardwatch::config::Transport;
 use wardwatch::ingest::receive::Endpoint;
-use wardwatch::ingest::sample::{Footage, SampleCamera, SampleOptions, drop_clients, serve_on_own_thread};
+use wardwatch::ingest::sample::{Footage, SampleCamera, SampleOptions};
 
 fn footage_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/footage").join(name)
@@ -91,32 +91,15 @@ pub fn self_signed() -> (String, String) {
     .clone()
 }
 
-/// Serves at a free port until the closure is called; the thread ends soon after.
-pub fn serve(server: gstreamer_rtsp_server::RTSPServer) -> (u16, Box<dyn FnOnce() + Send>, JoinHandle<()>) {
-    use gstreamer_rtsp_server::prelude::*;
-    let context = gstreamer::glib::MainContext::new();
-    let main_loop = gstreamer::glib::MainLoop::new(Some(&context), false);
-    server.set_address("127.0.0.1");
-    server.set_service("0");
-    serve_on_own_thread(&server);
-    server.attach(Some(&context)).expect("a free port");
-    let port = u16::try_from(server.bound_port()).expect("bound");
-    let (served, looping) = (context.clone(), main_loop.clone());
-    let service = std::thread::spawn(move || served.with_thread_default(|| looping.run()).expect("it runs"));
-    let stop = move || {
-        context.invoke(move || {
-            drop_clients(&server);
-            main_loop.quit();
-        });
-    };
-    (port, Box::new(stop), service)
-}
-
 /// A camera with a microphone, whose description names the sound first.
 pub fn with_sound() -> Camera {
     use gstreamer_rtsp_server::prelude::*;
     wardwatch::ingest::init().expect("GStreamer");
+    let context = gstreamer::glib::MainContext::new();
+    let main_loop = gstreamer::glib::MainLoop::new(Some(&context), false);
     let server = gstreamer_rtsp_server::RTSPServer::new();
+    server.set_address("127.0.0.1");
+    server.set_service("0");
     let factory = gstreamer_rtsp_server::RTSPMediaFactory::new();
     factory.set_launch(
         "( audiotestsrc is-live=true ! audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay name=pay0 pt=8 \
@@ -124,7 +107,14 @@ pub fn with_sound() -> Camera {
          ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay1 pt=96 )",
     );
     server.mount_points().expect("mounts").add_factory("/stream", factory);
-    let (port, stop, service) = serve(server);
+    server.attach(Some(&context)).expect("a free port");
+    let port = u16::try_from(server.bound_port()).expect("bound");
+    let looping = main_loop.clone();
+    let service = std::thread::spawn(move || context.with_thread_default(|| looping.run()).expect("it runs"));
+    let stop: Box<dyn FnOnce() + Send> = Box::new(move || {
+        server.client_filter(Some(&mut |_, _| gstreamer_rtsp_server::RTSPFilterResult::Remove));
+        main_loop.quit();
+    });
     Camera { stop: Some(stop), service: Some(service), scheme: "rtsp", port }
 }
 
