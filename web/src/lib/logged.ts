@@ -18,7 +18,7 @@ const LONG = 90;
 const EVENT = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** What needs the right to change something, and changes nothing. */
-const LOOKED: [action: string, begins: RegExp, words: Key][] = [
+const LOOKED: [action: string, shape: RegExp, words: Key][] = [
   ['camera.edit', /^document [^:]*$/, 'log.opened_document'],
   ['camera.edit', /^document, checked only/, 'log.checked_document'],
   ['camera.edit', /^rehearsal /, 'log.rehearsed'],
@@ -32,7 +32,8 @@ const THINGS: Record<string, Key> = {
   'snooze all rules': 'log.snoozed', 'snooze ended': 'log.snooze_ended',
 };
 
-const BEGUN: [begins: RegExp, words: Key][] = [
+/** Their numbers say nothing to anybody. */
+const NUMBERED: [shape: RegExp, words: Key][] = [
   [/^picture \S+$/, 'log.picture'], [/^recordings \S+$/, 'log.recordings'], [/^stills \S+$/, 'log.stills'],
   [/^release \S+$/, 'log.released'], [/^emergency \S+ declared$/, 'log.declared'], [/^emergency \S+ ended$/, 'log.ended'],
 ];
@@ -76,7 +77,7 @@ function asked(text: string, camera: (key: CameraKey) => string): string {
 export function logged(row: Row, camera: (key: CameraKey) => string): Logged {
   const object = row.object ?? '';
   const words = object.split(' ');
-  const looked = LOOKED.find(([action, begins]) => action === row.action && begins.test(object));
+  const looked = LOOKED.find(([action, shape]) => action === row.action && shape.test(object));
   const what = looked ? t(looked[2]) : named('action', row.action);
   const last = words.at(-1)!;
   const event = row.node !== null && row.action !== 'hold' && EVENT.test(last) && words.filter((w) => EVENT.test(w)).length === 1
@@ -86,7 +87,9 @@ export function logged(row: Row, camera: (key: CameraKey) => string): Logged {
 
 function of(object: string, words: string[], event: boolean, camera: (key: CameraKey) => string): string {
   const [first = '', ...rest] = words;
-  if (SAYS_NOTHING_MORE.includes(object)) return '';
+  if (SAYS_NOTHING_MORE.includes(object) || (first === 'rehearsal' && rest.length === 1)) return '';
+  // The node whose it is.
+  if (first === 'document' && rest.length === 1) return rest[0]!;
   if (object in THINGS) return t(THINGS[object]!);
   if (object.startsWith('{')) return asked(object, camera);
   if (first === 'log') return asked(object.slice('log '.length), camera);
@@ -97,6 +100,6 @@ function of(object: string, words: string[], event: boolean, camera: (key: Camer
     return span(Number(rest[0]), Number(rest[1]));
   }
   if (first === 'from' && rest.length === 1) return t('log.from', { address: rest[0]! });
-  const begun = BEGUN.find(([begins]) => begins.test(object));
-  return begun ? t(begun[1]) : shortened(object);
+  const numbered = NUMBERED.find(([shape]) => shape.test(object));
+  return numbered ? t(numbered[1]) : shortened(object);
 }

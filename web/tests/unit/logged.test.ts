@@ -19,10 +19,10 @@ test('the log says in plain words what was done to what', () => {
 });
 
 test('who only looked did not change anything', () => {
-  expect(said('camera.edit', 'document node-1')[0]).toBe('Mở cấu hình camera');
+  expect(said('camera.edit', 'document node-1')).toEqual(['Mở cấu hình camera', 'node-1', null]);
   expect(said('camera.edit', 'document: camera ngo-12')[0]).toBe('Sửa camera');
   expect(said('camera.edit', 'document, checked only: camera ngo-12')[0]).toBe('Kiểm tra cấu hình, chưa lưu');
-  expect(said('camera.edit', 'rehearsal ngo-12')[0]).toBe('Thử quy tắc');
+  expect(said('camera.edit', 'rehearsal ngo-12')).toEqual(['Thử quy tắc', '', null]);
   expect(said('hold', 'holds')).toEqual(['Xem bản ghi đang lưu giữ', '', null]);
   expect(said('hold', 'hold 1795993200000 1796036400000')[0]).toBe('Lưu giữ bản ghi');
   expect(said('hold', `release ${ID}`, 'n')).toEqual(['Lưu giữ bản ghi', 'thôi lưu giữ', null]);
