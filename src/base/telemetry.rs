@@ -82,6 +82,8 @@ pub const CENTRE_CLIPS: &str = "wardwatch_centre_clips_total";
 pub const CENTRE_CLIP_BYTES: &str = "wardwatch_centre_clip_bytes_total";
 /// Requests of nodes, or of strangers, that were refused. Label `reason` (see docs/metrics.md).
 pub const CENTRE_LINK_REFUSED: &str = "wardwatch_centre_link_refused_total";
+/// Connections that a door of the centre had no place for.
+pub const CENTRE_CONNECTIONS_REFUSED: &str = "wardwatch_centre_connections_refused_total";
 /// Clips that wait to be delivered to the centre.
 pub const CLIPS_WAITING: &str = "wardwatch_clips_waiting";
 /// Clips that the centre has.

@@ -61,7 +61,7 @@ fn info(camera: &str, sharing: Sharing) -> CameraInfo {
 }
 
 impl Post {
-    async fn new(base_path: &str) -> Self {
+    pub async fn new(base_path: &str) -> Self {
         Self::configured(base_path, |_, _| {}).await
     }
 
@@ -560,41 +560,5 @@ async fn sessions_begin_with_a_link_and_a_password_and_end_when_they_must() {
     assert!(page.text().await.expect("read").contains("<base href=\"/wardwatch/\">"));
     let bare = nobody.client.get(&post.base).send().await.expect("answered");
     assert_eq!(bare.headers()["location"], "/wardwatch/");
-    post.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn hostile_requests_are_refused_in_the_apis_own_form() {
-    let post = Post::new("").await;
-    let officer = post.log_in(Role::DutyOfficer).await;
-    for path in [
-        "/events?limit=0",
-        "/events?limit=201",
-        "/events?after=zz",
-        "/events?camera=nothing",
-        "/events?severity=crime",
-        "/events?from_ms=2&to_ms=1",
-        "/events?from_ms=never",
-        "/report?from_ms=0",
-    ] {
-        let answer = officer.ask(Method::GET, path, None).await;
-        assert_eq!(answer.status(), 400, "{path}");
-        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
-    }
-    for path in ["/events/node-1/none", "/events/node-1/..%2f..%2fetc", "/nothing", "/cameras/node-1/none"] {
-        assert_eq!(officer.status(Method::GET, path, None).await, 404, "{path}");
-    }
-    let login = "/session";
-    for body in ["", "{", "[]", "{\"name\":1,\"password\":\"canary-7\"}", "{\"password\":\"canary-7\"}"] {
-        let request = post.nobody().request(Method::POST, login).header("content-type", "application/json");
-        let answer = request.body(body).send().await.expect("answered");
-        assert_eq!(answer.status(), 400, "{body}");
-        assert!(!answer.text().await.expect("read").contains("canary"));
-    }
-    let large = "x".repeat(1 << 20);
-    let request = post.nobody().request(Method::POST, login).header("content-type", "application/json");
-    assert_eq!(request.body(large).send().await.expect("answered").status(), 413);
-    let form = post.nobody().request(Method::POST, login).header("content-type", "text/plain").body("{}");
-    assert_eq!(form.send().await.expect("answered").status(), 400);
     post.stop().await;
 }

@@ -29,6 +29,7 @@ mod document;
 mod edit;
 mod event;
 mod event_clips;
+mod http;
 mod ingest;
 mod isolation;
 mod link;

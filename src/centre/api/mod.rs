@@ -5,8 +5,10 @@
 
 mod channel;
 mod clips;
+mod crowd;
 mod enrol;
 mod guard;
+mod rest;
 pub mod v1;
 
 use std::convert::Infallible;
@@ -17,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, head, post};
 use axum_server::Handle;
@@ -40,6 +43,8 @@ use crate::wire::channel::CHANNEL_PATH;
 use crate::wire::link::{self, CLIPS_PATH, ENROL_PATH, MAX_JSON, Problem, Trouble, parse_bearer};
 
 pub use enrol::{CODE_LIFE_MS, code as new_code, normal, secret as new_secret};
+
+use crowd::Bounded;
 use guard::Guard;
 
 /// A request's head must be there within this, and a connection may be idle no longer.
@@ -102,7 +107,7 @@ pub async fn serve<S: LinkStore + CameraInfoStore>(
         shutdown.await;
         hub.close();
     };
-    serve_router(listener, config.tls.as_ref(), "[centre.link]", router(door), shutdown).await
+    serve_router(listener, config.tls.as_ref(), "centre.link", router(door), shutdown).await
 }
 
 /// Serves `router` over HTTP/1.1, with TLS where there is a certificate, until `shutdown` completes. `key` is the
@@ -110,7 +115,7 @@ pub async fn serve<S: LinkStore + CameraInfoStore>(
 async fn serve_router(
     listener: TcpListener,
     files: Option<&TlsFiles>,
-    key: &str,
+    key: &'static str,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
@@ -118,8 +123,8 @@ async fn serve_router(
     let renewing = renewed(tls.clone(), files, key);
     tokio::pin!(renewing);
     let handle = Handle::new();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let failed = |e| Error::new(ErrorKind::Io, format!("the door of {key} failed")).source(e);
+    let service = Bounded::new(router.layer(middleware::from_fn(rest::settle)), key);
+    let failed = |e| Error::new(ErrorKind::Io, format!("the door of [{key}] failed")).source(e);
     macro_rules! run {
         ($server:expr) => {{
             let mut server = $server.handle(handle.clone()).first_request_timeout(HEAD_TIMEOUT);
@@ -199,7 +204,7 @@ fn tls(files: &TlsFiles, key: &str) -> Result<Arc<rustls::ServerConfig>> {
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .map_err(|e| {
-            Error::new(ErrorKind::Config, format!("certificate and key of {key} do not go together"))
+            Error::new(ErrorKind::Config, format!("certificate and key of [{key}] do not go together"))
                 .at(files.cert.display())
                 .source(e)
         })?;

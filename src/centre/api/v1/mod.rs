@@ -178,7 +178,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// `Config` when certificate or key cannot be used.
 pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
     let tls = api.web.tls.clone();
-    super::serve_router(listener, tls.as_ref(), "[centre.web]", router(api), shutdown).await
+    super::serve_router(listener, tls.as_ref(), "centre.web", router(api), shutdown).await
 }
 
 #[derive(OpenApi)]
