@@ -2,8 +2,8 @@
 //! `appsrc` with our own timestamps, because a looped file has none that go on (a looping `multifilesrc` has no PTS).
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use gstreamer as gst;
@@ -105,39 +105,116 @@ pub struct SampleOptions {
     pub start_at: usize,
 }
 
-/// A running sample camera. Like a real one it goes on whether anyone looks or not: a viewer who comes back sees the
-/// present and not the footage's beginning. It is at `rtsp://127.0.0.1:<port>/stream`.
-pub struct SampleCamera {
+/// An RTSP server at the loopback address, served by one thread with all its connections. By itself the server gives
+/// connections to threads of its own, and one of those that reads from a connection while another thread closes it goes
+/// on reading from nothing, without end.
+pub struct RtspService {
     port: u16,
     server: rtsp::RTSPServer,
     main_loop: gst::glib::MainLoop,
-    credentials: Option<(String, String)>,
+    /// The source that takes connections in; none once it is to stop.
+    listening: Mutex<Option<gst::glib::SourceId>>,
 }
 
-/// The camera's service loop: run it on a thread of its own.
-pub struct SampleLoop {
-    context: gst::glib::MainContext,
-    main_loop: gst::glib::MainLoop,
-}
+/// The loop of an [`RtspService`]: run it on a thread of its own.
+pub struct ServiceLoop(gst::glib::MainLoop);
 
-impl SampleLoop {
-    /// Serves until [`SampleCamera::stop`].
+impl ServiceLoop {
+    /// Serves until [`RtspService::stop`]; the port is free again when it ends.
     pub fn run(self) {
-        if let Err(e) = self.context.with_thread_default(|| self.main_loop.run()) {
+        if let Err(e) = self.0.context().with_thread_default(|| self.0.run()) {
             tracing::error!("a sample camera does not run: {e}");
         }
     }
 }
 
-impl SampleCamera {
-    /// Binds the port; the camera answers once its loop runs.
-    pub fn start(footage: Footage, options: SampleOptions) -> Result<(Self, SampleLoop)> {
-        super::init()?;
+impl RtspService {
+    /// Binds `port` (0: a free one); it answers once its loop runs.
+    ///
+    /// # Errors
+    /// `Unavailable` when the port cannot be had.
+    pub fn start(server: rtsp::RTSPServer, port: u16) -> Result<(Self, ServiceLoop)> {
         let context = gst::glib::MainContext::new();
         let main_loop = gst::glib::MainLoop::new(Some(&context), false);
-        let server = rtsp::RTSPServer::new();
+        if let Some(pool) = server.thread_pool() {
+            pool.set_max_threads(0);
+        }
         server.set_address("127.0.0.1");
-        server.set_service(&options.port.to_string());
+        server.set_service(&port.to_string());
+        let listening = server.attach(Some(&context)).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "the sample camera's port cannot be used")
+                .at(format_args!("127.0.0.1:{port}"))
+                .hint("another program holds it; choose port 0 for a free one")
+                .source(e)
+        })?;
+        let port = u16::try_from(server.bound_port()).unwrap_or(0);
+        let listening = Mutex::new(Some(listening));
+        Ok((Self { port, server, main_loop: main_loop.clone(), listening }, ServiceLoop(main_loop)))
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Has every connection broken, as by a camera that loses power; it goes on listening.
+    pub fn drop_clients(&self) {
+        // What a loop is asked after its end would keep both alive for ever.
+        if self.listening.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            let server = self.server.clone();
+            on_loop(&self.main_loop, move |_| drop_clients(&server));
+        }
+    }
+
+    /// Has every connection broken and the loop ended.
+    pub fn stop(&self) {
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(listening) = listening else { return };
+        let server = self.server.clone();
+        on_loop(&self.main_loop, move |main_loop| {
+            if let Some(source) = main_loop.context().find_source_by_id(&listening) {
+                source.destroy();
+            }
+            drop_clients(&server);
+            main_loop.quit();
+        });
+    }
+}
+
+impl Drop for RtspService {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Does `act` on the thread that runs the loop, once it runs.
+fn on_loop(main_loop: &gst::glib::MainLoop, act: impl FnOnce(&gst::glib::MainLoop) + Send + 'static) {
+    let (mut act, of) = (Some(act), main_loop.clone());
+    let once = move || {
+        if let Some(act) = act.take() {
+            act(&of);
+        }
+        gst::glib::ControlFlow::Break
+    };
+    gst::glib::idle_source_new(None, gst::glib::Priority::DEFAULT, once).attach(Some(&main_loop.context()));
+}
+
+fn drop_clients(server: &rtsp::RTSPServer) {
+    server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
+}
+
+/// A running sample camera. Like a real one it goes on whether anyone looks or not: a viewer who comes back sees the
+/// present and not the footage's beginning. It is at `rtsp://127.0.0.1:<port>/stream`.
+pub struct SampleCamera {
+    service: RtspService,
+    credentials: Option<(String, String)>,
+}
+
+impl SampleCamera {
+    /// Binds the port; the camera answers once its loop runs.
+    pub fn start(footage: Footage, options: SampleOptions) -> Result<(Self, ServiceLoop)> {
+        super::init()?;
+        let server = rtsp::RTSPServer::new();
         let factory = rtsp::RTSPMediaFactory::new();
         factory.set_launch(serve_template(footage.codec).trim());
         factory.set_shared(true);
@@ -157,20 +234,13 @@ impl SampleCamera {
         });
         let mounts = server.mount_points().ok_or_else(|| gst_error("the sample camera has no mount points", ""))?;
         mounts.add_factory("/stream", factory);
-        server.attach(Some(&context)).map_err(|e| {
-            Error::new(ErrorKind::Unavailable, "the sample camera's port cannot be used")
-                .at(format_args!("127.0.0.1:{}", options.port))
-                .hint("another program holds it; choose port 0 for a free one")
-                .source(e)
-        })?;
-        let port = u16::try_from(server.bound_port()).unwrap_or(0);
-        let credentials = options.credentials;
-        Ok((Self { port, server, main_loop: main_loop.clone(), credentials }, SampleLoop { context, main_loop }))
+        let (service, serving) = RtspService::start(server, options.port)?;
+        Ok((Self { service, credentials: options.credentials }, serving))
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.port
+        self.service.port()
     }
 
     /// The password it asks for.
@@ -178,21 +248,14 @@ impl SampleCamera {
         self.credentials.as_ref().map(|(_, password)| password.as_str())
     }
 
-    /// Breaks every connection, as a camera that loses power does; it goes on listening.
+    /// Has every connection broken, as by a camera that loses power; it goes on listening.
     pub fn drop_clients(&self) {
-        self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
+        self.service.drop_clients();
     }
 
-    /// Breaks every connection and ends the loop.
+    /// Has every connection broken and the loop ended.
     pub fn stop(&self) {
-        self.drop_clients();
-        self.main_loop.quit();
-    }
-}
-
-impl Drop for SampleCamera {
-    fn drop(&mut self) {
-        self.stop();
+        self.service.stop();
     }
 }
 

@@ -15,7 +15,7 @@ use wardwatch::base::clock::SystemClock;
 use wardwatch::base::types::Codec;
 use wardwatch::config::Transport;
 use wardwatch::ingest::receive::Endpoint;
-use wardwatch::ingest::sample::{Footage, SampleCamera, SampleOptions};
+use wardwatch::ingest::sample::{Footage, RtspService, SampleCamera, SampleOptions};
 
 fn footage_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/footage").join(name)
@@ -95,11 +95,7 @@ pub fn self_signed() -> (String, String) {
 pub fn with_sound() -> Camera {
     use gstreamer_rtsp_server::prelude::*;
     wardwatch::ingest::init().expect("GStreamer");
-    let context = gstreamer::glib::MainContext::new();
-    let main_loop = gstreamer::glib::MainLoop::new(Some(&context), false);
     let server = gstreamer_rtsp_server::RTSPServer::new();
-    server.set_address("127.0.0.1");
-    server.set_service("0");
     let factory = gstreamer_rtsp_server::RTSPMediaFactory::new();
     factory.set_launch(
         "( audiotestsrc is-live=true ! audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay name=pay0 pt=8 \
@@ -107,14 +103,10 @@ pub fn with_sound() -> Camera {
          ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay1 pt=96 )",
     );
     server.mount_points().expect("mounts").add_factory("/stream", factory);
-    server.attach(Some(&context)).expect("a free port");
-    let port = u16::try_from(server.bound_port()).expect("bound");
-    let looping = main_loop.clone();
-    let service = std::thread::spawn(move || context.with_thread_default(|| looping.run()).expect("it runs"));
-    let stop: Box<dyn FnOnce() + Send> = Box::new(move || {
-        server.client_filter(Some(&mut |_, _| gstreamer_rtsp_server::RTSPFilterResult::Remove));
-        main_loop.quit();
-    });
+    let (camera, serving) = RtspService::start(server, 0).expect("a free port");
+    let port = camera.port();
+    let service = std::thread::spawn(move || serving.run());
+    let stop: Box<dyn FnOnce() + Send> = Box::new(move || camera.stop());
     Camera { stop: Some(stop), service: Some(service), scheme: "rtsp", port }
 }
 

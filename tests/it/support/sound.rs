@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use gstreamer_rtsp_server as rtsp;
 use gstreamer_rtsp_server::prelude::*;
+use wardwatch::ingest::sample::RtspService;
 
 /// How a camera sends what it hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,7 @@ pub enum Sound {
 pub struct SoundCamera {
     pub port: u16,
     setups: Arc<Mutex<Vec<String>>>,
-    server: rtsp::RTSPServer,
-    main_loop: gstreamer::glib::MainLoop,
+    camera: RtspService,
     service: Option<JoinHandle<()>>,
     _footage: tempfile::TempDir,
 }
@@ -40,11 +40,7 @@ impl SoundCamera {
         if !live {
             film(footage.path(), sound, seconds);
         }
-        let context = gstreamer::glib::MainContext::new();
-        let main_loop = gstreamer::glib::MainLoop::new(Some(&context), false);
         let server = rtsp::RTSPServer::new();
-        server.set_address("127.0.0.1");
-        server.set_service("0");
         let factory = rtsp::RTSPMediaFactory::new();
         factory.set_launch(&if live { live_launch(sound) } else { launch(footage.path(), sound) });
         server.mount_points().expect("mounts").add_factory("/stream", factory);
@@ -57,11 +53,9 @@ impl SoundCamera {
                 seen.lock().expect("no panic").push(uri.rsplit('/').next().unwrap_or_default().to_owned());
             });
         });
-        server.attach(Some(&context)).expect("a free port");
-        let port = u16::try_from(server.bound_port()).expect("bound");
-        let looping = main_loop.clone();
-        let service = std::thread::spawn(move || context.with_thread_default(|| looping.run()).expect("it runs"));
-        Self { port, setups, server, main_loop, service: Some(service), _footage: footage }
+        let (camera, serving) = RtspService::start(server, 0).expect("a free port");
+        let service = std::thread::spawn(move || serving.run());
+        Self { port: camera.port(), setups, camera, service: Some(service), _footage: footage }
     }
 
     pub fn url(&self) -> String {
@@ -76,8 +70,7 @@ impl SoundCamera {
 
 impl Drop for SoundCamera {
     fn drop(&mut self) {
-        self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
-        self.main_loop.quit();
+        self.camera.stop();
         if let Some(service) = self.service.take() {
             service.join().expect("no panic");
         }
