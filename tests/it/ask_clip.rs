@@ -98,7 +98,9 @@ impl Post {
         );
         assert_eq!(bytes, std::fs::read(here).expect("the node has it"));
         let row = |of: &str| format!("SELECT COUNT(*) FROM clip WHERE command = '{id}' AND sha256 = '{sum}' AND {of}");
-        assert_eq!(self.on_node(&row("event IS NULL AND delivered_ms IS NOT NULL")), Some(1));
+        // The node hears of it after the centre has it.
+        let heard = row("event IS NULL AND delivered_ms IS NOT NULL");
+        until("the node knows that it was delivered", LONG, || self.on_node(&heard) == Some(1));
         assert_eq!(self.site.number("centre/centre.db", &row("event = ''")), Some(1));
         there
     }

@@ -64,7 +64,7 @@ fn nothing_is_published_receipted_or_indexed_before_it_is_on_disk() {
     // Of two cameras with the same pictures a recording's hash would not say whose it is.
     let large = site.path("large.mp4");
     stimulus::enlarge(&scene, &large);
-    let (shown, other) = (SceneCamera::start(&scene, None), SceneCamera::start(&large, None));
+    let [shown, other] = SceneCamera::together([&scene, &large]);
     let rule = format!("{RULE}pre_roll_seconds = 1\npost_roll_seconds = 1\n");
     let document = |id: &str, url: &str| camera(id, url, "continuous").replace("fps = 5", "fps = 10") + &rule;
     // The clips of the second are made anew by a process of its own.

@@ -138,11 +138,10 @@ fn the_picture_comes_from_the_better_stream_and_its_masks_are_burned_in() {
     let broker = Mosquitto::start("");
     let config = site.common(&model) + &site.node("", &mqtt(&broker)) + &site.centre(&mqtt(&broker));
     let config = site.write("both.toml", &config);
-    let detect = SceneCamera::start(&scene, None);
     // The same scene twice as large, at the same moment: a camera's main stream.
     let large = site.path("large.mp4");
     stimulus::enlarge(&scene, &large);
-    let record = SceneCamera::start(&large, None);
+    let [detect, record] = SceneCamera::together([&scene, &large]);
     let streams = format!("[camera.record]\nurl = \"{}\"\n", record.url());
     let mask = "[[camera.mask]]\npolygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.3], [0.0, 0.3]]\n";
     let camera = intrusion("ngo-1", &detect.url(), &(streams + mask));

@@ -75,6 +75,10 @@ pub fn enlarge(scene: &Path, to: &Path) {
     assert!(made.success());
 }
 
+fn load(scene: &Path) -> Footage {
+    Footage::load(scene, Codec::H264).expect("the scene was just made")
+}
+
 /// A camera that shows a scene once, then goes dark for good.
 pub struct SceneCamera {
     pub camera: SampleCamera,
@@ -86,7 +90,15 @@ pub struct SceneCamera {
 impl SceneCamera {
     /// Starts to show `scene`, at once and only once.
     pub fn start(scene: &Path, credentials: Option<(String, String)>) -> Self {
-        let footage = Footage::load(scene, Codec::H264).expect("the scene was just made");
+        Self::show(load(scene), credentials)
+    }
+
+    /// Starts to show all of them at the same moment.
+    pub fn together<const N: usize>(scenes: [&Path; N]) -> [Self; N] {
+        scenes.map(load).map(|footage| Self::show(footage, None))
+    }
+
+    fn show(footage: Footage, credentials: Option<(String, String)>) -> Self {
         let options = SampleOptions { credentials, ..SampleOptions::default() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let begun = clock.now();
