@@ -52,7 +52,7 @@ test('a slow answer of before does not take the place of a newer one', async ({ 
     await route.continue().catch(() => {});
   });
   await open(page, 'log');
-  const action = page.locator('.filters select').nth(1);
+  const action = page.locator('.filters').getByLabel('Hành động');
   await action.selectOption('search');
   await action.selectOption('session.open');
   await page.waitForTimeout(3_500);
