@@ -1,16 +1,16 @@
 //! Delivery of clips. The order that counts: bytes synced, hash right, object durable, row synced, answer.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::unread::next;
 use super::{BODY_TIMEOUT, Refusal, Shared, refuse};
 use crate::base::{ErrorKind, Result, telemetry};
 use crate::centre::incoming::{Appending, Entry};
@@ -121,12 +121,6 @@ async fn copy(to: &mut Appending, mut body: Body, limit: u64) -> Result<(u64, Op
         to.write(&piece).await?;
         taken += piece.len() as u64;
     }
-}
-
-async fn next(body: &mut Body) -> Option<std::result::Result<Bytes, axum::Error>> {
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
-    // Trailers say nothing here.
-    Some(frame.map(|f| f.into_data().unwrap_or_default()))
 }
 
 /// Everything came: check it, keep it, index it, then say so.

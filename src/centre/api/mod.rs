@@ -5,10 +5,10 @@
 
 mod channel;
 mod clips;
-mod crowd;
 mod enrol;
 mod guard;
-mod rest;
+mod limit;
+mod unread;
 pub mod v1;
 
 use std::convert::Infallible;
@@ -44,8 +44,8 @@ use crate::wire::link::{self, CLIPS_PATH, ENROL_PATH, MAX_JSON, Problem, Trouble
 
 pub use enrol::{CODE_LIFE_MS, code as new_code, normal, secret as new_secret};
 
-use crowd::Bounded;
 use guard::Guard;
+use limit::ConnectionLimit;
 
 /// A request's head must be there within this, and a connection may be idle no longer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -123,7 +123,7 @@ async fn serve_router(
     let renewing = renewed(tls.clone(), files, key);
     tokio::pin!(renewing);
     let handle = Handle::new();
-    let service = Bounded::new(router.layer(middleware::from_fn(rest::settle)), key);
+    let service = ConnectionLimit::new(router.layer(middleware::from_fn(unread::settle)), key);
     let failed = |e| Error::new(ErrorKind::Io, format!("the door of [{key}] failed")).source(e);
     macro_rules! run {
         ($server:expr) => {{

@@ -47,17 +47,23 @@ async fn read(mut rest: Body) -> bool {
     }
     let reading = async {
         let mut left = MAX_REST;
-        loop {
-            let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await else { return true };
-            let Ok(frame) = frame else { return false };
-            let read = frame.data_ref().map_or(0, |piece| piece.len() as u64);
-            match left.checked_sub(read) {
+        while let Some(piece) = next(&mut rest).await {
+            let length = piece.ok().map(|piece| piece.len() as u64);
+            match length.and_then(|length| left.checked_sub(length)) {
                 Some(less) => left = less,
                 None => return false,
             }
         }
+        true
     };
     timeout(REST_TIMEOUT, reading).await.unwrap_or(false)
+}
+
+/// The next piece of a body.
+pub(super) async fn next(body: &mut Body) -> Option<std::result::Result<Bytes, axum::Error>> {
+    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+    // Trailers say nothing here.
+    Some(frame.map(|f| f.into_data().unwrap_or_default()))
 }
 
 /// A body that comes back when it is dropped.

@@ -29,7 +29,7 @@ const SHARE: u64 = 4;
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// Makes the service of each connection, and refuses those beyond the bound: they are closed at once.
-pub(super) struct Bounded {
+pub(super) struct ConnectionLimit {
     router: Router,
     free: Arc<Semaphore>,
     connections: usize,
@@ -38,7 +38,7 @@ pub(super) struct Bounded {
     said: Option<Instant>,
 }
 
-impl Bounded {
+impl ConnectionLimit {
     /// The door of section `key`; bounded by what the process may open.
     pub(super) fn new(router: Router, key: &'static str) -> Self {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -62,7 +62,7 @@ impl Bounded {
     }
 }
 
-impl Service<SocketAddr> for Bounded {
+impl Service<SocketAddr> for ConnectionLimit {
     type Response = Connection;
     type Error = io::Error;
     type Future = Ready<io::Result<Connection>>;
